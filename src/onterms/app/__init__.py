@@ -1,0 +1,1 @@
+"""The front door: the only floor that knows all the others."""

@@ -1,0 +1,130 @@
+"""The command line: `onterms up`, `env`, `routes`, `coverage`, `map`."""
+
+import argparse
+import asyncio
+import fnmatch
+import json
+import logging
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+
+import uvloop
+
+import onterms
+from onterms.app import exports
+from onterms.app.catalogue import coverage_lines, map_page, served_rooms
+from onterms.app.postgres import PostgresError
+from onterms.app.rooms import House, env_command
+from onterms.app.settings import Settings, from_environment
+from onterms.core.errors import ConfigError
+from onterms.engines.api import load
+
+_log = logging.getLogger("onterms")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="onterms", description="A communications platform on your own terms.")
+    parser.add_argument("--version", action="version", version=onterms.__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start everything and stay in the foreground")
+    up.add_argument("--roles", default="api,worker", help="what this process does: api, worker (default: both)")
+    up.add_argument("--verbose", action="store_true", help="log more")
+    commands.add_parser("env", help="print shell exports for the first account")
+    routes = commands.add_parser("routes", help="show which room serves which operation")
+    routes.add_argument(
+        "pattern", nargs="?", default="*", help="part of a path, host, operation or room; * matches any"
+    )
+    commands.add_parser("coverage", help="count served operations per product")
+    document = commands.add_parser("map", help="write docs/map.md")
+    document.add_argument("file", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "up":
+            return _up(from_environment(roles=frozenset(options.roles.split(","))), verbose=options.verbose)
+        if options.command == "env":
+            return _env(from_environment())
+        if options.command == "routes":
+            return _routes(options.pattern)
+        if options.command == "coverage":
+            print("\n".join(coverage_lines()))
+            return 0
+        options.file.write_text(map_page())
+        return 0
+    except (ConfigError, PostgresError) as error:
+        print(f"onterms: {error}", file=sys.stderr)
+        return 2
+
+
+def _up(settings: Settings, *, verbose: bool) -> int:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    for name in ("asyncio", "aiohttp"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    house = House(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, house.stopped.set)
+    await house.start()
+    try:
+        _greet(house)
+        await house.stopped.wait()
+    finally:
+        _log.info("stopping")
+        await house.stop()
+    return 0
+
+
+def _greet(house: House) -> None:
+    if house.doors is None:
+        _log.info("worker %s runs", house.settings.node)
+        return
+    ports = house.doors.ports
+    url = f"http://{house.settings.host}:{ports.http}"
+    print(
+        f"\n  onterms {onterms.__version__} runs at {url}\n\n"
+        f"    open      {url}/\n"
+        f"    use       {env_command()}\n"
+        f"    account   {house.credentials.account_sid}\n"
+        f"    number    {house.number}\n"
+        f"    handset   {house.settings.handset}\n"
+        f"    proxy     127.0.0.1:{ports.proxy}   TLS 127.0.0.1:{ports.tls}\n",
+        flush=True,
+    )
+
+
+def _env(settings: Settings) -> int:
+    try:
+        values = json.loads(settings.env_file.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"nothing was started with the data folder {settings.data} yet; run: onterms up") from None
+    except PermissionError:
+        raise ConfigError(f"{settings.env_file} belongs to another user") from None
+    sys.stdout.write(exports.shell(values))
+    return 0
+
+
+def _routes(pattern: str) -> int:
+    rooms = served_rooms()
+    wanted = pattern if any(mark in pattern for mark in "*?[") else f"*{pattern}*"
+    found: Counter[str] = Counter()
+    for operation in load():
+        room = rooms.get(operation.id, "-")
+        line = f"{operation.method:6} https://{operation.host}{operation.path}  {operation.id}  {room}"
+        if fnmatch.fnmatchcase(line.lower(), wanted.lower() if wanted.startswith("*") else f"*{wanted.lower()}"):
+            print(line)
+            found["served" if operation.id in rooms else "not served"] += 1
+    print(f"\n{found['served']} served, {found['not served']} not served", file=sys.stderr)
+    return 0 if found else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

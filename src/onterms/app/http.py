@@ -1,0 +1,329 @@
+"""The HTTP edge: one raw ASGI app for every door.
+
+It reads the request, chooses between the contract's engine (by Host) and our own routes, and writes the response. It is
+the one supervisor of requests: whatever a room raises that is no refusal is logged with the request's id and answered 500.
+"""
+
+import base64
+import binascii
+import ipaddress
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import msgspec
+
+from onterms.app import hosts
+from onterms.core.clock import Clock
+from onterms.core.db import Database
+from onterms.core.errors import (
+    AuthenticationFailed,
+    Forbidden,
+    InvalidParameter,
+    NotFound,
+    PayloadTooLarge,
+    Refusal,
+    Unavailable,
+)
+from onterms.engines.api import Caller, Engine, Gatekeeper, OwnReply, OwnRequest, OwnRoute, Request, Response
+from onterms.engines.api.parameters import decode_pairs
+from onterms.engines.api.rendering import error_body, to_json
+
+_log = logging.getLogger("onterms.http")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# The largest form of the contract is a TwiML of some kilobytes; media goes by URL.
+BODY_BYTES_MAX = 1024 * 1024
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class Keyring(Gatekeeper, Protocol):
+    """The gatekeeper, who also knows the operator."""
+
+    async def is_operator(self, key: str) -> bool:
+        """Tell whether a key is the operator's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    route: OwnRoute
+    match: Callable[[str], re.Match[str] | None]
+
+
+class _Disconnected(Exception):
+    """The client went away before its request was complete."""
+
+
+class Edge:
+    """The ASGI app.
+
+    `ready` says whether everything behind runs; `/healthz` answers by it. `session_valid` recognises the first page's cookie.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        database: Database,
+        clock: Clock,
+        keyring: Keyring,
+        *,
+        sandbox: bool,
+        ready: Callable[[], Awaitable[bool]],
+        session_valid: Callable[[Mapping[bytes, bytes], datetime], bool],
+    ) -> None:
+        self._engine = engine
+        self._database = database
+        self._clock = clock
+        self._keyring = keyring
+        self._sandbox = sandbox
+        self._ready = ready
+        self._session_valid = session_valid
+        # Own routes by the first segment of their path.
+        self._own: dict[str, list[_Own]] = {}
+
+    def mount(self, routes: Sequence[OwnRoute]) -> None:
+        """Add routes of our own."""
+        for route in routes:
+            pattern = _PARAMETER.sub(r"(?P<\1>[^/]+)", route.pattern)
+            first = route.pattern.split("/")[1]
+            self._own.setdefault(first, []).append(_Own(route, re.compile(pattern + "/?$").match))
+
+    @property
+    def own_routes(self) -> list[OwnRoute]:
+        """Every route of our own."""
+        return [own.route for entries in self._own.values() for own in entries]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        raw_path: bytes = scope["raw_path"]
+        path = raw_path.partition(b"?")[0].decode("latin-1")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        host_header = headers.get(b"host", b"").decode("latin-1")
+        host = hosts.canonical(host_header or None)
+        try:
+            if host is None or not self._engine.router.knows(host):
+                refusal = NotFound(f"This server does not answer for {host_header[:200]}")
+                await _send_json(send, 404, to_json(error_body(refusal)), scope)
+                return
+            path = hosts.strip_region_door(path)
+            if host == hosts.DEFAULT_HOST:
+                first = path.split("/", 2)[1] if path.startswith("/") else ""
+                if first == "healthz":
+                    await self._health(send, scope)
+                    return
+                entries = self._own.get(first)
+                if entries is not None:
+                    await self._answer_own(entries, scope, receive, send, path, headers, host_header)
+                    return
+            body = await _read_body(receive, headers, BODY_BYTES_MAX)
+            request = Request(scope["method"], host, path, scope["query_string"], headers, body)
+            response = await self._engine.handle(request)
+            await _send(send, response, scope)
+        except _Disconnected:
+            return
+        except Refusal as refusal:
+            await _send_json(send, refusal.status, to_json(error_body(refusal)), scope, refusal.headers)
+        except Exception as error:
+            # The supervisor: a bug or a database that is gone. The text stays inside, for it may hold customers' data.
+            _log.exception("request failed: %s %s", scope["method"], _masked(path))
+            if scope.get("onterms.started"):
+                return
+            outage = isinstance(error, OSError)
+            refused: Refusal = (
+                Unavailable("The service cannot answer now; nothing was changed")
+                if outage
+                else Refusal("An internal error happened; it was logged", code=20500, status=500)
+            )
+            await _send_json(send, refused.status, to_json(error_body(refused)), scope)
+
+    async def _health(self, send: Send, scope: Scope) -> None:
+        ready = await self._ready()
+        await _send_json(send, 200 if ready else 503, to_json({"status": "ok" if ready else "starting"}), scope)
+
+    async def _answer_own(
+        self,
+        entries: Sequence[_Own],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        path: str,
+        headers: Mapping[bytes, bytes],
+        host_header: str,
+    ) -> None:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        found = [(entry.route, match) for entry in entries if (match := entry.match(path))]
+        if not found:
+            raise NotFound(f"The requested resource {path[:200]} was not found")
+        for route, match in found:
+            if route.method == method:
+                break
+        else:
+            allowed = ", ".join(sorted({route.method for route, _ in found}))
+            raise Refusal("Method not allowed", code=20004, status=405, headers=(("Allow", allowed),))
+        local = self._is_local(scope, headers, host_header)
+        caller, operator = await self._who(route, headers, local)
+        body = await _read_body(receive, headers, route.body_bytes_max)
+        request = OwnRequest(
+            method=method,
+            path={name: unquote(value) for name, value in match.groupdict().items()},
+            query=dict(decode_pairs(scope["query_string"])),
+            body=_json_object(body),
+            at=self._clock.now(),
+            caller=caller,
+            operator=operator,
+            headers=headers,
+            local=local,
+        )
+        if route.free_handler is not None:
+            reply = await route.free_handler(request)
+        else:
+            assert route.handler is not None
+            async with self._database.transaction() as tx:
+                reply = await route.handler(tx, request)
+        await _send_own(send, receive, reply, scope)
+
+    def _is_local(self, scope: Scope, headers: Mapping[bytes, bytes], host_header: str) -> bool:
+        """Tell a person or program on this machine from a page elsewhere that drives its browser.
+
+        The Host must be loopback (else a name that resolves here would do) and a browser's request must come from our own page.
+        """
+        if not self._sandbox or not _names_loopback(host_header):
+            return False
+        client = scope.get("client")
+        if not client or not _is_loopback(client[0]):
+            return False
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1") != f"{scope['scheme']}://{host_header}":
+            return False
+        return headers.get(b"sec-fetch-site") in (None, b"none", b"same-origin")
+
+    async def _who(self, route: OwnRoute, headers: Mapping[bytes, bytes], local: bool) -> tuple[Caller | None, bool]:
+        """Find who calls one of our own routes, or refuse."""
+        if route.access == "open":
+            return None, self._session_valid(headers, self._clock.now())
+        authorization = headers.get(b"authorization")
+        if route.access == "sandbox" and (local or self._session_valid(headers, self._clock.now())):
+            return None, not local
+        if authorization is None:
+            raise AuthenticationFailed("Authenticate", headers=(("WWW-Authenticate", 'Basic realm="onterms"'),))
+        key = _operator_key(authorization)
+        if route.access in ("operator", "sandbox") and key is not None and await self._keyring.is_operator(key):
+            return None, True
+        caller = self._keyring.known(authorization) or await self._keyring.authenticate(authorization)
+        if route.access == "operator":
+            raise Forbidden("This needs the operator key")
+        return caller, False
+
+
+def _operator_key(authorization: bytes) -> str | None:
+    """Read the operator key from `Bearer KEY` or Basic with the user name operator."""
+    scheme, _, value = authorization.decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            username, _, secret = base64.b64decode(value, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return secret if username == "operator" else None
+    return None
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _names_loopback(host_header: str) -> bool:
+    name = hosts.hostname(host_header)
+    return name == "localhost" or _is_loopback(name.strip("[]"))
+
+
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    if not body:
+        return {}
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError as error:
+        raise InvalidParameter("The request body is not JSON") from error
+    if not isinstance(value, dict):
+        raise InvalidParameter("The request body must be a JSON object")
+    return value
+
+
+async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    length = headers.get(b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=(("Connection", "close"),))
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise _Disconnected
+    if not message.get("more_body"):
+        if len(body) > limit:
+            raise PayloadTooLarge(f"The request body may have at most {limit} bytes")
+        return body
+    chunks = [body]
+    size = len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Disconnected
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(
+                f"The request body may have at most {limit} bytes", headers=(("Connection", "close"),)
+            )
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _send(send: Send, response: Response, scope: Scope) -> None:
+    headers = response.headers
+    # RFC 9110 8.6: no Content-Length with 204.
+    if response.status != 204:
+        headers.append((b"content-length", b"%d" % len(response.body)))
+    scope["onterms.started"] = True
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    body = b"" if scope["method"] == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _send_json(
+    send: Send, status: int, body: bytes, scope: Scope, headers: tuple[tuple[str, str], ...] = ()
+) -> None:
+    extra = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    await _send(send, Response(status, [(b"content-type", b"application/json"), *extra], body), scope)
+
+
+async def _send_own(send: Send, receive: Receive, reply: OwnReply, scope: Scope) -> None:
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
+    headers.append((b"content-type", reply.content_type.encode()))
+    if reply.stream is None:
+        body = reply.raw if reply.raw is not None else b"" if reply.status == 204 else to_json(reply.body)
+        await _send(send, Response(reply.status, headers, body), scope)
+        return
+    scope["onterms.started"] = True
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    async for chunk in reply.stream:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _masked(path: str) -> str:
+    """Keep a path's shape for the log without the ids in it."""
+    return re.sub(r"\b([A-Z]{2})[0-9a-f]{32}\b", r"\1...", path[:200])

@@ -1,0 +1,141 @@
+"""What the page reads of an account: messages, files, alerts. It writes nothing."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from onterms.core.db import Row, Tx
+from onterms.engines import log
+from onterms.engines.api import catalogue
+
+_MESSAGE = (
+    "sid, direction, sender, recipient, body, encoding, num_segments, num_media, status, error_code, price_micros, "
+    "price_unit, date_created, date_sent, date_updated"
+)
+
+
+async def messages(
+    tx: Tx,
+    account_sid: str,
+    *,
+    number: str | None = None,
+    number_is_ours: bool = False,
+    status: str | None = None,
+    before: str | None = None,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """List messages, newest first."""
+    args: list[Any] = [account_sid, limit]
+    clauses = ["account_sid = $1"]
+    if number is not None:
+        args.append(number)
+        # The handset's side has an index; our own numbers do not need one, for most messages are theirs.
+        clauses.append("(sender = $3 OR recipient = $3)" if number_is_ours else "peer = $3")
+    if status is not None:
+        args.append(status)
+        clauses.append(f"status = ${len(args)}")
+    if before is not None:
+        args.append(before)
+        clauses.append(f"sid < ${len(args)}")
+    rows = await tx.fetch(
+        f"SELECT {_MESSAGE} FROM messages WHERE {' AND '.join(clauses)} ORDER BY sid DESC LIMIT $2", *args
+    )
+    return [_shown_message(row) for row in rows]
+
+
+async def message(tx: Tx, account_sid: str, sid: str) -> tuple[dict[str, Any], Row] | None:
+    """Return a message as it is shown, and its row."""
+    row = await tx.fetchrow(
+        f"SELECT {_MESSAGE}, media_urls, status_callback, carrier, carrier_id FROM messages "
+        "WHERE account_sid = $1 AND sid = $2",
+        account_sid,
+        sid,
+    )
+    if row is None:
+        return None
+    files = await tx.fetch(
+        "SELECT sid, content_type, length(data) AS size FROM message_media "
+        "WHERE account_sid = $1 AND message_sid = $2 ORDER BY sid",
+        account_sid,
+        sid,
+    )
+    shown = _shown_message(row)
+    shown["carrier"] = row["carrier"]
+    shown["carrier_id"] = row["carrier_id"]
+    shown["media"] = [dict(file) for file in files]
+    return shown, row
+
+
+async def file(tx: Tx, account_sid: str, message_sid: str, sid: str) -> Row | None:
+    """Return one file of a message."""
+    return await tx.fetchrow(
+        "SELECT content_type, data FROM message_media WHERE account_sid = $1 AND message_sid = $2 AND sid = $3",
+        account_sid,
+        message_sid,
+        sid,
+    )
+
+
+async def timeline(tx: Tx, account_sid: str, sid: str) -> list[dict[str, Any]]:
+    """List what happened to a message, oldest first."""
+    return [
+        {"id": event.id, "type": event.type, "at": _shown_time(event.at), "data": _explained(event.data)}
+        for event in await log.timeline(tx, account_sid, sid)
+    ]
+
+
+async def alerts(tx: Tx, account_sid: str, limit: int) -> list[dict[str, Any]]:
+    """List the newest alerts."""
+    rows = await tx.fetch(
+        "SELECT sid, error_code, level, text, resource_sid, request_method, request_url, generated_at FROM alerts "
+        "WHERE account_sid = $1 ORDER BY sid DESC LIMIT $2",
+        account_sid,
+        limit,
+    )
+    return [
+        {
+            "sid": row["sid"],
+            "code": row["error_code"],
+            "meaning": catalogue.meaning(row["error_code"]),
+            # The numbers of the 2010 API's `Log`: 0 is an error, the rest is less.
+            "level": "error" if row["level"] == 0 else "warning",
+            "text": row["text"],
+            "resource_sid": row["resource_sid"],
+            "request": f"{row['request_method'] or 'POST'} {row['request_url']}" if row["request_url"] else None,
+            "at": _shown_time(row["generated_at"]),
+        }
+        for row in rows
+    ]
+
+
+def _shown_message(row: Row) -> dict[str, Any]:
+    price = row["price_micros"]
+    return {
+        "sid": row["sid"],
+        "direction": row["direction"],
+        "from": row["sender"],
+        "to": row["recipient"],
+        "body": row["body"],
+        "encoding": row["encoding"],
+        "segments": row["num_segments"],
+        "num_media": row["num_media"],
+        "status": row["status"],
+        "error_code": row["error_code"],
+        "error_meaning": catalogue.meaning(row["error_code"]) if row["error_code"] else None,
+        "price": None if price is None else f"{price / 1_000_000:.5f} {row['price_unit']}",
+        "created_at": _shown_time(row["date_created"]),
+        "sent_at": _shown_time(row["date_sent"]) if row["date_sent"] else None,
+        "updated_at": _shown_time(row["date_updated"]),
+    }
+
+
+def _explained(data: Mapping[str, Any]) -> dict[str, Any]:
+    explained = dict(data)
+    code = data.get("error_code")
+    if isinstance(code, int):
+        explained["error_meaning"] = catalogue.meaning(code)
+    return explained
+
+
+def _shown_time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,1 @@
+"""What the contract between operator and customer says."""

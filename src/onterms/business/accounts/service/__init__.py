@@ -1,0 +1,1 @@
+"""Use cases of the room: accounts, their credentials, and who is calling."""

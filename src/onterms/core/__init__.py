@@ -1,0 +1,1 @@
+"""Ground: ids, clocks, errors, storage access; knows nobody above it."""

@@ -1,0 +1,226 @@
+"""Access to PostgreSQL: a pool, transactions with effects that run after commit, and the coalescing writer.
+
+Rooms get a `Tx` and never commit; the HTTP edge and the worker open transactions. What must happen only once the rows
+are durable (waking a worker, handing rows over in memory) is queued with `Tx.after_commit` and is dropped on rollback.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import asyncpg
+import msgspec
+
+# A record of asyncpg: a mapping by column name.
+Row = Mapping[str, Any]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Tx:
+    """One open transaction."""
+
+    __slots__ = ("_commits", "_connection", "_effects", "database")
+
+    def __init__(self, connection: Any, database: "Database", *, commits: bool = True) -> None:
+        self._connection = connection
+        self._effects: list[Callable[[], None]] = []
+        self._commits = commits
+        self.database = database
+
+    async def fetch(self, sql: str, *args: Any) -> list[Row]:
+        """Run a statement and return its rows."""
+        rows: list[Row] = await self._connection.fetch(sql, *args)
+        return rows
+
+    async def fetchrow(self, sql: str, *args: Any) -> Row | None:
+        """Run a statement and return its first row or None."""
+        row: Row | None = await self._connection.fetchrow(sql, *args)
+        return row
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """Run a statement and return the first column of its first row or None."""
+        return await self._connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> int:
+        """Run a statement and return how many rows it changed."""
+        tag: str = await self._connection.execute(sql, *args)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Run a part that may fail without losing the rest of the transaction."""
+        effects = len(self._effects)
+        try:
+            async with self._connection.transaction():
+                yield
+        except BaseException:
+            del self._effects[effects:]
+            raise
+
+    def after_commit(self, effect: Callable[[], None]) -> None:
+        """Queue a call for the moment the transaction is durable."""
+        assert self._commits, "a snapshot commits nothing, so nothing can follow its commit"
+        self._effects.append(effect)
+
+    def run_effects(self) -> None:
+        """Run what was queued, once; for whoever committed."""
+        effects, self._effects = self._effects, []
+        for effect in effects:
+            try:
+                effect()
+            except Exception as error:
+                # The rows are durable: raising would tell the caller that they are not, and would drop the other
+                # effects.
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "an effect after a commit failed", "exception": error}
+                )
+
+
+async def _leave_as_is(connection: Any) -> None:
+    # asyncpg would run RESET ALL and more on each return to the pool, a round trip as dear as a small statement. It
+    # rolls back by itself what a cancelled caller left open, and no code here sets anything else that outlives a
+    # transaction.
+    pass
+
+
+async def _prepare(connection: Any) -> None:
+    # jsonb travels as text; msgspec is the one JSON codec of the house.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: msgspec.json.encode(value).decode(),
+        decoder=msgspec.json.decode,
+    )
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database."""
+
+    def __init__(self, pool: Any, dsn: dict[str, Any]) -> None:
+        self._pool = pool
+        self._dsn = dsn
+
+    @classmethod
+    async def connect(cls, connect_args: dict[str, Any], *, connections_max: int = 16) -> "Database":
+        """Open the pool.
+
+        Shapes: connect_args as asyncpg.connect takes them (dsn, or host, user, password, database).
+        """
+        pool = await asyncpg.create_pool(
+            **connect_args,
+            min_size=1,
+            max_size=connections_max,
+            init=_prepare,
+            reset=_leave_as_is,
+            # Plans of prepared statements stay useful; JIT costs more than these short statements take.
+            server_settings={"jit": "off", "application_name": "onterms", "TimeZone": "UTC"},
+        )
+        return cls(pool, connect_args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """Open a transaction, commit it when the block ends, then run its effects."""
+        async with self._pool.acquire() as connection:
+            tx = Tx(connection, self)
+            async with connection.transaction():
+                yield tx
+            # Before the connection goes back: a caller cancelled while it does must not lose the effects of its commit.
+            tx.run_effects()
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Tx]:
+        """Read without a transaction of its own: each statement sees its own snapshot."""
+        async with self._pool.acquire() as connection:
+            yield Tx(connection, self, commits=False)
+
+    async def connect_alone(self) -> Any:
+        """Open one connection outside the pool, for LISTEN."""
+        connection = await asyncpg.connect(**self._dsn)
+        await _prepare(connection)
+        return connection
+
+    async def close(self) -> None:
+        """Close every connection, waiting for running statements."""
+        await self._pool.close()
+
+
+class Coalescer(Generic[T, R]):
+    """Run single items of many callers in batches: many requests, one statement, one commit.
+
+    A batch starts at once when a runner is free; while all runners are busy, items gather and go together in the next
+    batch. So a lone request waits for nothing and a crowd shares commits.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[T]], Awaitable[Sequence[R | BaseException]]],
+        *,
+        batch_max: int = 256,
+        runners: int = 2,
+    ) -> None:
+        self._run = run
+        self._batch_max = batch_max
+        self._runners_free = runners
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def submit(self, item: T) -> R:
+        """Give one item and return its own result, or raise its own error."""
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._runners_free:
+            self._start_runner()
+        return await future
+
+    def _start_runner(self) -> None:
+        self._runners_free -= 1
+        task = asyncio.create_task(self._drain())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                await self._run_one_batch()
+        finally:
+            self._runners_free += 1
+            # Only a runner that was cancelled, because the program ends, leaves items behind; nobody would run them.
+            while self._waiting:
+                self._waiting.popleft()[1].cancel()
+
+    async def _run_one_batch(self) -> None:
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._batch_max:
+            item, future = self._waiting.popleft()
+            # A caller that went away before its batch began wants nothing done.
+            if not future.done():
+                batch.append((item, future))
+        if not batch:
+            return
+        try:
+            results = await self._run([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"a batch of {len(batch)} items returned {len(results)} results")
+        except BaseException as error:
+            for _, future in batch:
+                if future.done():
+                    continue
+                if isinstance(error, asyncio.CancelledError):
+                    future.cancel()
+                else:
+                    future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            # A caller that went away meanwhile (closed socket) does not disturb the others.
+            if future.done():
+                continue
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

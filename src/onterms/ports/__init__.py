@@ -1,0 +1,1 @@
+"""Protocol classes that lower floors promise and upper floors use."""

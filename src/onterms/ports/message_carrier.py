@@ -1,0 +1,122 @@
+"""The port between the messaging room and any carrier of messages (simulator, SMPP, WhatsApp, RCS, MMS)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from onterms.core.db import Tx
+
+ReceiptState = Literal["delivered", "undelivered", "failed", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundMessage:
+    """One message to hand to a carrier; `sid` names it for ever and carriers may use it to recognise a repeat."""
+
+    sid: str
+    account_sid: str
+    sender: str
+    recipient: str
+    body: str
+    media_urls: tuple[str, ...]
+    segments: int
+    encoding: Literal["GSM-7", "UCS-2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The carrier took it; receipts will carry `carrier_id`."""
+
+    carrier_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The carrier will never take it; `code` is the error code the customer sees."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The carrier cannot be reached now and did not get it; try again later."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It was handed over and no answer came: the carrier may or may not have it."""
+
+    reason: str
+
+
+SubmitOutcome = Submitted | Refused | Unreachable | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A carrier's word on what became of a message it took.
+
+    A carrier that repeats our names gives `account_sid` and `message_sid`; others are found by `carrier_id`. `code` is the
+    error code for undelivered and failed.
+    """
+
+    carrier: str
+    carrier_id: str
+    account_sid: str | None
+    message_sid: str | None
+    state: ReceiptState
+    code: int | None
+    done_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMedia:
+    """One attachment of an inbound message: its bytes as they came."""
+
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """A message that a carrier brings for one of our numbers.
+
+    `carrier_id` is unique within `carrier`, so that a repeat is recognised.
+    """
+
+    carrier: str
+    carrier_id: str
+    sender: str
+    recipient: str
+    body: str
+    media: tuple[InboundMedia, ...]
+    segments: int
+    at: datetime
+
+
+class MessageCarrier(Protocol):
+    """Take messages and answer for each."""
+
+    name: str
+    # A carrier that recognises a repeated sid lets us submit again after a crash; others need a query or a receipt.
+    repeats_are_safe: bool
+
+    async def submit(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
+        """Hand messages over, in order, and return one outcome each. Opens its own transactions; never raises for one."""
+        ...
+
+
+class MessageSink(Protocol):
+    """What a carrier reports upwards; the caller commits."""
+
+    async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
+        """Record receipts; repeats and late ones change nothing."""
+        ...
+
+    async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
+        """Take inbound messages; return each one's message SID, or None where no account owns the recipient."""
+        ...

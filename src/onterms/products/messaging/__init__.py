@@ -1,0 +1,10 @@
+"""Messaging: SMS and MMS accepted, sent, received, reported and kept."""
+
+from onterms.products.messaging.api import Api
+from onterms.products.messaging.service.history import MediaLinks
+from onterms.products.messaging.service.receive import Lines
+from onterms.products.messaging.service.send import Senders
+from onterms.products.messaging.store import fetch_media
+from onterms.products.messaging.tasks import Accounts, Sink, Surroundings, Tasks
+
+__all__ = ["Accounts", "Api", "Lines", "MediaLinks", "Senders", "Sink", "Surroundings", "Tasks", "fetch_media"]

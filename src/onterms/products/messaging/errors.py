@@ -1,0 +1,143 @@
+"""What the messaging room refuses, with Twilio's codes."""
+
+from onterms.core.errors import Refusal
+
+
+class RecipientRequired(Refusal):
+    """No To was given."""
+
+    code = 21604
+
+
+class SenderRequired(Refusal):
+    """Neither From nor MessagingServiceSid was given."""
+
+    code = 21603
+
+
+class ContentRequired(Refusal):
+    """Neither Body nor MediaUrl nor ContentSid was given."""
+
+    code = 21602
+
+
+class InvalidRecipient(Refusal):
+    """To is not an address a message can go to."""
+
+    code = 21211
+
+
+class InvalidSender(Refusal):
+    """From is not an address a message can come from."""
+
+    code = 21212
+
+
+class SenderNotOurs(Refusal):
+    """From is no message-capable number of this account."""
+
+    code = 21606
+
+
+class SenderNotMmsCapable(Refusal):
+    """From cannot carry media."""
+
+    code = 21621
+
+
+class SameNumber(Refusal):
+    """To and From are one number."""
+
+    code = 21266
+
+
+class NotRoutable(Refusal):
+    """The pair of To and From cannot be served."""
+
+    code = 21612
+
+
+class CountryBlocked(Refusal):
+    """The account may not send to this country."""
+
+    code = 21408
+
+
+class OptedOut(Refusal):
+    """The recipient asked this sender to stop."""
+
+    code = 21610
+
+
+class NotMobile(Refusal):
+    """To is a landline where landlines get no messages."""
+
+    code = 21614
+
+
+class BodyTooLong(Refusal):
+    """The body is longer than 1,600 characters."""
+
+    code = 21617
+
+
+class InvalidMediaUrl(Refusal):
+    """A MediaUrl is not a public web address."""
+
+    code = 21620
+
+
+class TooManyMedia(Refusal):
+    """More than ten MediaUrls."""
+
+    code = 21623
+
+
+class InvalidStatusCallback(Refusal):
+    """StatusCallback is not a web address."""
+
+    code = 21609
+
+
+class InvalidValidityPeriod(Refusal):
+    """ValidityPeriod is not between 1 and 36,000 seconds."""
+
+    code = 21624
+
+
+class UnknownMessagingService(Refusal):
+    """The account has no such Messaging Service."""
+
+    code = 21701
+
+
+class UnknownContent(Refusal):
+    """The account has no such content template."""
+
+    code = 21655
+
+
+class UnknownApplication(Refusal):
+    """The account has no such application."""
+
+    code = 21705
+
+
+class QueueFull(Refusal):
+    """The sender's queue holds more than it can send in ten hours."""
+
+    code = 21611
+
+
+class NotComplete(Refusal):
+    """The message is still under way."""
+
+    code = 20009
+    status = 409
+
+
+class NotCancelable(Refusal):
+    """The message is not waiting for its time any more."""
+
+    code = 30409
+    status = 409

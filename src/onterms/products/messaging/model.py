@@ -1,0 +1,129 @@
+"""A message and its life.
+
+Theory of operation. A message we send is queued when it is accepted, sending while a carrier is being asked, sent once
+the carrier took it, and ends in exactly one of delivered, undelivered, failed or canceled; only a read receipt may follow
+delivered. Carriers report late, twice, out of order or never, so `MOVES` is the one table of what may follow what, and a
+report that does not fit changes nothing. Inbound messages are received and stay so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from onterms.core.db import Row
+
+Status = Literal[
+    "accepted",
+    "scheduled",
+    "queued",
+    "sending",
+    "sent",
+    "delivered",
+    "undelivered",
+    "failed",
+    "read",
+    "canceled",
+    "received",
+]
+
+MOVES: Mapping[str, frozenset[str]] = {
+    "accepted": frozenset({"queued", "sending", "failed", "canceled"}),
+    "scheduled": frozenset({"queued", "failed", "canceled"}),
+    "queued": frozenset({"sending", "failed", "canceled"}),
+    # A receipt may overtake the submit response, so delivered and undelivered may follow sending. Back to queued: the
+    # carrier could not be reached and does not have it.
+    "sending": frozenset({"queued", "sent", "delivered", "undelivered", "failed", "read"}),
+    "sent": frozenset({"delivered", "undelivered", "failed", "read"}),
+    "delivered": frozenset({"read"}),
+    "undelivered": frozenset(),
+    "failed": frozenset(),
+    "read": frozenset(),
+    "canceled": frozenset(),
+    "received": frozenset(),
+}
+TERMINAL = frozenset({"delivered", "undelivered", "failed", "read", "canceled", "received"})
+# Twilio docs, "Outbound Message Status in Status Callbacks": the first status is not called back; sending is a state of
+# ours between two of theirs and is not either.
+CALLED_BACK = frozenset({"sent", "delivered", "undelivered", "failed", "read", "canceled"})
+
+
+def may_follow(current: str, wanted: str) -> bool:
+    """Tell whether a message may move from one status to another."""
+    return wanted in MOVES[current]
+
+
+def predecessors(wanted: str) -> list[str]:
+    """Return every status from which a message may move to `wanted`."""
+    return [current for current, following in MOVES.items() if wanted in following]
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message about to be stored."""
+
+    account_sid: str
+    sid: str
+    direction: str
+    sender: str
+    recipient: str
+    body: str
+    encoding: str
+    num_segments: int
+    media_urls: tuple[str, ...]
+    status: Status
+    status_callback: str | None
+    valid_until: datetime | None
+    at: datetime
+    carrier: str | None = None
+    carrier_id: str | None = None
+    num_media: int = 0
+
+    @property
+    def peer(self) -> str:
+        """The handset's side."""
+        return self.sender if self.direction == "inbound" else self.recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A status a message shall move to, if it still may."""
+
+    account_sid: str
+    sid: str
+    status: Status
+    error_code: int | None = None
+    carrier: str | None = None
+    carrier_id: str | None = None
+    done_at: datetime | None = None
+
+
+Message = Row
+Fields = Mapping[str, Any]
+
+# Keywords. Twilio docs, "Advanced Opt-Out" default lists; only a message that is the single word counts.
+STOP_WORDS = frozenset({"STOP", "UNSUBSCRIBE", "END", "QUIT", "STOPALL", "REVOKE", "OPTOUT", "CANCEL"})
+START_WORDS = frozenset({"START", "YES", "UNSTOP"})
+HELP_WORDS = frozenset({"HELP", "INFO"})
+
+Keyword = Literal["STOP", "START", "HELP"]
+
+
+def keyword_of(body: str) -> Keyword | None:
+    """Return which family of keywords a body is, if it is one word of them and nothing else."""
+    word = body.strip().upper()
+    if word in STOP_WORDS:
+        return "STOP"
+    if word in START_WORDS:
+        return "START"
+    if word in HELP_WORDS:
+        return "HELP"
+    return None
+
+
+# Our own words for the default replies.
+REPLIES: Mapping[Keyword, str] = {
+    "STOP": "You are unsubscribed and will get no more messages from this number. Reply START to subscribe again.",
+    "START": "You are subscribed to messages from this number again. Reply HELP for help, STOP to unsubscribe.",
+    "HELP": "Reply STOP to unsubscribe from this number. Message and data rates may apply.",
+}

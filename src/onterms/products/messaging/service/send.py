@@ -1,0 +1,249 @@
+"""Accepting messages to send: validated, allowed, stored and queued in the caller's transaction."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from onterms.core import e164
+from onterms.core.db import Tx
+from onterms.core.errors import Refusal
+from onterms.core.ids import new_sid
+from onterms.engines import jobs, log
+from onterms.products.messaging import errors, events, store
+from onterms.products.messaging.model import NewMessage
+from onterms.products.numbers import OwnedNumber
+from onterms.protocols import gsm
+
+DISPATCH = "messaging.dispatch"
+FETCH_MEDIA = "messaging.fetch_media"
+
+# Twilio docs, "Messages resource": characters of a body, files of a message, seconds of ValidityPeriod.
+BODY_CHARS_MAX = 1600
+MEDIA_MAX = 10
+VALIDITY_S_MAX = 36_000
+# Twilio docs, error 21635: landlines of these countries are attempted, others refused.
+LANDLINES_REACHED = frozenset({"US", "CA", "GB"})
+
+_WEB_URL = re.compile(r"^https?://[^\s/?#]+[^\s]*$", re.IGNORECASE)
+
+
+# From (account, number) to what the account owns; numbers that are not the account's are absent.
+Senders = Callable[[Tx, Sequence[tuple[str, str]]], Awaitable[Mapping[tuple[str, str], OwnedNumber]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message somebody wants to send."""
+
+    account_sid: str
+    recipient: str
+    sender: str
+    body: str
+    at: datetime
+    media_urls: tuple[str, ...] = ()
+    status_callback: str | None = None
+    validity_s: int | None = None
+    smart_encoded: bool = False
+    force_delivery: bool = False
+    direction: str = "outbound-api"
+
+
+def is_web_url(text: str) -> bool:
+    """Tell whether a text is an http(s) address with a host.
+
+    Twilio docs: host names with an underscore are not called.
+    """
+    if len(text) > 4096 or not _WEB_URL.match(text):
+        return False
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:
+        return False
+    return bool(host) and "_" not in str(host)
+
+
+def compose(draft: Draft) -> NewMessage:
+    """Check what can be checked without storage and make the message.
+
+    Raises: Refusal with the code of the first thing wrong.
+    """
+    if not draft.recipient:
+        raise errors.RecipientRequired("A 'To' phone number is required")
+    if not draft.sender:
+        raise errors.SenderRequired("A 'From' or 'MessagingServiceSid' parameter is required")
+    if not draft.body and not draft.media_urls:
+        raise errors.ContentRequired("Message body is required")
+    if len(draft.body) > BODY_CHARS_MAX:
+        raise errors.BodyTooLong(f"The message body is longer than {BODY_CHARS_MAX} characters")
+    recipient = _recipient(draft.recipient, draft.sender)
+    sender = _sender(draft.sender)
+    if recipient == sender:
+        raise errors.SameNumber(f"'To' and 'From' are the same number: {recipient}")
+    _check_media(draft.media_urls)
+    if draft.status_callback and not is_web_url(draft.status_callback):
+        raise errors.InvalidStatusCallback(f"StatusCallback is not a web address: {draft.status_callback[:256]}")
+    valid_until = None
+    if draft.validity_s is not None:
+        if not 1 <= draft.validity_s <= VALIDITY_S_MAX:
+            raise errors.InvalidValidityPeriod(f"ValidityPeriod must be 1 to {VALIDITY_S_MAX} seconds")
+        valid_until = draft.at + timedelta(seconds=draft.validity_s)
+    parts = gsm.segment(draft.body, smart_encoded=draft.smart_encoded)
+    return NewMessage(
+        account_sid=draft.account_sid,
+        sid=new_sid("MM" if draft.media_urls else "SM", draft.at),
+        direction=draft.direction,
+        sender=sender,
+        recipient=recipient,
+        body=parts.text,
+        encoding=parts.encoding,
+        # A message with media is one MMS, however long its text.
+        num_segments=1 if draft.media_urls else parts.segments,
+        num_media=len(draft.media_urls),
+        media_urls=draft.media_urls,
+        status="queued",
+        status_callback=draft.status_callback or None,
+        valid_until=valid_until,
+        at=draft.at,
+    )
+
+
+def _recipient(text: str, sender: str) -> str:
+    if e164.is_e164(text):
+        return text
+    channel, _ = e164.split_address(text)
+    if channel != "sms":
+        raise errors.NotRoutable(f"No {channel} sender is set up for this account")
+    # Written the national way, a number is read as one of the sender's country.
+    number = e164.normalise(text, e164.country_of(sender))
+    if number is None:
+        raise errors.InvalidRecipient(f"The 'To' number {text[:64]} is not a valid phone number.")
+    return number
+
+
+def _sender(text: str) -> str:
+    if e164.is_e164(text):
+        return text
+    channel, _ = e164.split_address(text)
+    if channel != "sms":
+        raise errors.NotRoutable(f"No {channel} sender is set up for this account")
+    number = e164.normalise(text) if not e164.is_short_code(text) else None
+    if number is None and not e164.is_short_code(text) and not e164.is_alpha_sender(text):
+        raise errors.InvalidSender(
+            f"The 'From' number {text[:64]} is not a valid phone number, shortcode, or sender id."
+        )
+    return number or text
+
+
+def _check_media(urls: Sequence[str]) -> None:
+    if len(urls) > MEDIA_MAX:
+        raise errors.TooManyMedia(f"A message carries at most {MEDIA_MAX} media files")
+    for url in urls:
+        if not is_web_url(url):
+            raise errors.InvalidMediaUrl(f"Invalid media URL: {url[:256]}")
+
+
+def _landline_refused(recipient: str) -> bool:
+    parsed = e164.parse(recipient)
+    return parsed is not None and parsed.valid and parsed.kind == "landline" and parsed.country not in LANDLINES_REACHED
+
+
+async def accept(tx: Tx, senders: Senders, drafts: Sequence[Draft]) -> list[NewMessage | Refusal]:
+    """Store and queue messages; each draft gets its message or its refusal, in order."""
+    results: list[NewMessage | Refusal] = []
+    forced: set[str] = set()
+    for draft in drafts:
+        try:
+            message = compose(draft)
+        except Refusal as refusal:
+            results.append(refusal)
+            continue
+        results.append(message)
+        if draft.force_delivery:
+            forced.add(message.sid)
+    refused = await admit(tx, senders, [message for message in results if isinstance(message, NewMessage)], forced)
+    return [refused.get(result.sid, result) if isinstance(result, NewMessage) else result for result in results]
+
+
+async def admit(
+    tx: Tx, senders: Senders, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
+) -> dict[str, Refusal]:
+    """Store and queue composed messages; return the refusal of each that storage speaks against, by SID."""
+    if not composed:
+        return {}
+    refused = await _refusals(tx, senders, composed, forced)
+    await enqueue(tx, [message for message in composed if message.sid not in refused])
+    return refused
+
+
+async def _refusals(
+    tx: Tx, senders: Senders, composed: Sequence[NewMessage], forced: AbstractSet[str]
+) -> dict[str, Refusal]:
+    """Find what storage says against messages: the sender, the country, the recipient's wish."""
+    refused: dict[str, Refusal] = {}
+    owned = await senders(tx, list({(message.account_sid, message.sender) for message in composed}))
+    stopped = await store.opted_out(tx, [(m.account_sid, m.sender, m.recipient) for m in composed])
+    blocked = await store.blocked_countries(tx, list({m.account_sid for m in composed}))
+    for message in composed:
+        sender = owned.get((message.account_sid, message.sender))
+        if sender is None or not sender.capabilities.sms:
+            refused[message.sid] = errors.SenderNotOurs(
+                f"The 'From' phone number {message.sender} is not a valid, SMS-capable number or short code "
+                "of this account."
+            )
+        elif message.media_urls and not sender.capabilities.mms:
+            refused[message.sid] = errors.SenderNotMmsCapable(f"{message.sender} has not been enabled for MMS")
+        elif (message.account_sid, message.sender, message.recipient) in stopped:
+            refused[message.sid] = errors.OptedOut("Attempt to send to unsubscribed recipient")
+        elif blocked and (message.account_sid, e164.country_of(message.recipient) or "") in blocked:
+            refused[message.sid] = errors.CountryBlocked(
+                f"Permission to send an SMS has not been enabled for the region indicated by the 'To' number: "
+                f"{message.recipient}."
+            )
+        elif message.sid not in forced and _landline_refused(message.recipient):
+            refused[message.sid] = errors.NotMobile(f"'To' number {message.recipient} is not a mobile number")
+    return refused
+
+
+async def enqueue(tx: Tx, messages: Sequence[NewMessage]) -> None:
+    """Store messages with their jobs and events: one commit for whoever asks."""
+    if not messages:
+        return
+    at = messages[0].at
+    await store.insert(tx, messages)
+    await jobs.enqueue(
+        tx,
+        [
+            # Files are fetched before the message takes its place at the carrier.
+            jobs.NewJob(FETCH_MEDIA if m.media_urls else DISPATCH, {"sid": m.sid}, account_sid=m.account_sid)
+            for m in messages
+        ],
+        at,
+    )
+    await log.append(
+        tx,
+        [
+            events.event(events.ACCEPTED, m.account_sid, m.sid, {"status": m.status, "direction": m.direction})
+            for m in messages
+        ],
+        at,
+    )
+
+
+def draft_of(call_account: str, params: Mapping[str, Any], at: datetime, status_callback: str | None) -> Draft:
+    """Make a draft of CreateMessage's parameters."""
+    return Draft(
+        account_sid=call_account,
+        recipient=params.get("To", "").strip(),
+        sender=params.get("From", "").strip(),
+        body=params.get("Body", ""),
+        media_urls=tuple(url for url in params.get("MediaUrl", ()) if url),
+        status_callback=status_callback,
+        validity_s=params.get("ValidityPeriod"),
+        smart_encoded=bool(params.get("SmartEncoded")),
+        force_delivery=bool(params.get("ForceDelivery")),
+        at=at,
+    )

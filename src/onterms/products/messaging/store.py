@@ -1,0 +1,322 @@
+"""All SQL of the messaging room. Every function is bound to accounts; list forms first."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from onterms.core.db import Row, Tx
+from onterms.engines.api import PageRequest
+from onterms.products.messaging.model import Change, NewMessage, predecessors
+
+_INSERT = """
+INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
+                      media_urls, status, status_callback, valid_until, date_created, date_updated, date_sent, carrier,
+                      carrier_id)
+SELECT account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
+       string_to_array(media_urls, E'\\n'), status, status_callback, valid_until, at, at,
+       CASE WHEN direction = 'inbound' THEN at END, carrier, carrier_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[],
+            $10::int[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[],
+            $17::text[])
+  AS new (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media, media_urls,
+          status, status_callback, valid_until, at, carrier, carrier_id)
+ON CONFLICT (carrier, carrier_id) WHERE direction = 'inbound' DO NOTHING
+RETURNING sid
+"""
+
+
+async def insert(tx: Tx, messages: Sequence[NewMessage]) -> set[str]:
+    """Store messages and return the SIDs that are new; an inbound message seen before is not."""
+    rows = await tx.fetch(
+        _INSERT,
+        [m.account_sid for m in messages],
+        [m.sid for m in messages],
+        [m.direction for m in messages],
+        [m.sender for m in messages],
+        [m.recipient for m in messages],
+        [m.peer for m in messages],
+        [m.body for m in messages],
+        [m.encoding for m in messages],
+        [m.num_segments for m in messages],
+        [m.num_media for m in messages],
+        # A URL holds no line break, so one text carries the list through unnest, which would flatten nested arrays.
+        ["\n".join(m.media_urls) if m.media_urls else None for m in messages],
+        [m.status for m in messages],
+        [m.status_callback for m in messages],
+        [m.valid_until for m in messages],
+        [m.at for m in messages],
+        [m.carrier for m in messages],
+        [m.carrier_id for m in messages],
+    )
+    return {row["sid"] for row in rows}
+
+
+async def fetch(tx: Tx, account_sid: str, sid: str) -> Row | None:
+    """Return one message."""
+    return await tx.fetchrow("SELECT * FROM messages WHERE account_sid = $1 AND sid = $2", account_sid, sid)
+
+
+async def fetch_locked(tx: Tx, account_sid: str, sid: str) -> Row | None:
+    """Return one message and keep others from changing it until commit."""
+    return await tx.fetchrow("SELECT * FROM messages WHERE account_sid = $1 AND sid = $2 FOR UPDATE", account_sid, sid)
+
+
+async def fetch_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> list[Row]:
+    """Return messages by (account_sid, sid)."""
+    return await tx.fetch(
+        """SELECT m.* FROM messages m
+           JOIN unnest($1::text[], $2::text[]) AS k (account_sid, sid)
+             ON m.account_sid = k.account_sid AND m.sid = k.sid""",
+        [account_sid for account_sid, _ in keys],
+        [sid for _, sid in keys],
+    )
+
+
+async def page(tx: Tx, account_sid: str, request: PageRequest, filters: Mapping[str, Any]) -> list[Row]:
+    """Return one page of an account's messages, newest first.
+
+    Shapes: filters may hold recipient, sender, peer, sent_from, sent_before.
+    """
+    args: list[Any] = [account_sid, request.key]
+    condition, tail = request.keyset("sid", 2)
+    clauses = ["account_sid = $1", condition]
+    for name, clause in (
+        ("recipient", "recipient = ${}"),
+        ("sender", "sender = ${}"),
+        ("peer", "peer = ${}"),
+        ("sent_from", "date_sent >= ${}"),
+        ("sent_before", "date_sent < ${}"),
+    ):
+        if name in filters:
+            args.append(filters[name])
+            clauses.append(clause.format(len(args)))
+    return await tx.fetch(f"SELECT * FROM messages WHERE {' AND '.join(clauses)} {tail}", *args)
+
+
+async def begin_sending(tx: Tx, keys: Sequence[tuple[str, str]], at: datetime) -> list[Row]:
+    """Mark queued messages as sending and return them, together with those a crash left in sending.
+
+    Shapes: each row is the message with `was`, the status before.
+    """
+    return await tx.fetch(
+        """UPDATE messages m SET status = 'sending', date_updated = $3
+           FROM (SELECT o.account_sid, o.sid, o.status AS was
+                 FROM messages o JOIN unnest($1::text[], $2::text[]) AS k (account_sid, sid)
+                   ON o.account_sid = k.account_sid AND o.sid = k.sid
+                 WHERE o.status IN ('queued', 'sending')
+                 FOR UPDATE OF o) q
+           WHERE m.account_sid = q.account_sid AND m.sid = q.sid
+           RETURNING m.*, q.was""",
+        [account_sid for account_sid, _ in keys],
+        [sid for _, sid in keys],
+        at,
+    )
+
+
+async def advance(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
+    """Move messages to new statuses where their present status allows it; return those that moved.
+
+    The statuses differ within a batch, so each wanted status runs as one statement with its own allowed predecessors.
+    """
+    moved: list[Row] = []
+    for status in sorted({change.status for change in changes}):
+        batch = [change for change in changes if change.status == status]
+        moved += await tx.fetch(
+            """UPDATE messages m SET
+                   status = $3, date_updated = $4, error_code = k.error_code,
+                   -- A receipt that overtakes the submit response says that it was sent, too.
+                   date_sent = CASE WHEN $3 IN ('sent', 'delivered', 'undelivered', 'read')
+                                    THEN coalesce(m.date_sent, $4) ELSE m.date_sent END,
+                   carrier = coalesce(k.carrier, m.carrier), carrier_id = coalesce(k.carrier_id, m.carrier_id)
+               FROM unnest($1::text[], $2::text[], $5::int[], $6::text[], $7::text[])
+                    AS k (account_sid, sid, error_code, carrier, carrier_id)
+               WHERE m.account_sid = k.account_sid AND m.sid = k.sid AND m.status = ANY($8::text[])
+                 AND m.direction <> 'inbound'
+               RETURNING m.*""",
+            [change.account_sid for change in batch],
+            [change.sid for change in batch],
+            status,
+            at,
+            [change.error_code for change in batch],
+            [change.carrier for change in batch],
+            [change.carrier_id for change in batch],
+            predecessors(status),
+        )
+    return moved
+
+
+# tenant: a carrier knows its own ids only; what it finds is then handled under the account it belongs to.
+async def keys_by_sid(tx: Tx, sids: Sequence[str]) -> dict[str, str]:
+    """Return the account of each message SID that a carrier echoes."""
+    rows = await tx.fetch("SELECT account_sid, sid FROM messages WHERE sid = ANY($1::text[])", list(sids))
+    return {row["sid"]: row["account_sid"] for row in rows}
+
+
+async def redact(tx: Tx, account_sid: str, sid: str, at: datetime) -> Row | None:
+    """Blank a message's body."""
+    return await tx.fetchrow(
+        """UPDATE messages SET body = '', date_updated = $3 WHERE account_sid = $1 AND sid = $2 RETURNING *""",
+        account_sid,
+        sid,
+        at,
+    )
+
+
+async def delete(tx: Tx, account_sid: str, sid: str) -> None:
+    """Remove a message with its media."""
+    await tx.execute("DELETE FROM messages WHERE account_sid = $1 AND sid = $2", account_sid, sid)
+
+
+async def insert_media(
+    tx: Tx, account_sid: str, message_sid: str, media: Sequence[tuple[str, str, bytes]], at: datetime
+) -> None:
+    """Store a message's files: (sid, content type, bytes)."""
+    await tx.execute(
+        """INSERT INTO message_media (account_sid, message_sid, sid, content_type, data, date_created)
+           SELECT $1, $2, sid, content_type, data, $6
+           FROM unnest($3::text[], $4::text[], $5::bytea[]) AS new (sid, content_type, data)
+           ON CONFLICT DO NOTHING""",
+        account_sid,
+        message_sid,
+        [sid for sid, _, _ in media],
+        [content_type for _, content_type, _ in media],
+        [data for _, _, data in media],
+        at,
+    )
+    await tx.execute(
+        """UPDATE messages SET num_media = (SELECT count(*) FROM message_media WHERE account_sid = $1 AND message_sid = $2)
+           WHERE account_sid = $1 AND sid = $2""",
+        account_sid,
+        message_sid,
+    )
+
+
+async def media_page(
+    tx: Tx, account_sid: str, message_sid: str, request: PageRequest, filters: Mapping[str, Any]
+) -> list[Row]:
+    """Return one page of a message's media without their bytes, newest first."""
+    args: list[Any] = [account_sid, message_sid, request.key]
+    condition, tail = request.keyset("sid", 3)
+    clauses = ["account_sid = $1", "message_sid = $2", condition]
+    for name, clause in (("created_from", "date_created >= ${}"), ("created_before", "date_created < ${}")):
+        if name in filters:
+            args.append(filters[name])
+            clauses.append(clause.format(len(args)))
+    return await tx.fetch(
+        f"""SELECT account_sid, message_sid, sid, content_type, date_created FROM message_media
+            WHERE {" AND ".join(clauses)} {tail}""",
+        *args,
+    )
+
+
+async def media_sids(tx: Tx, account_sid: str, message_sid: str) -> list[Row]:
+    """Return sid and content type of a message's media in the order they were attached."""
+    return await tx.fetch(
+        "SELECT sid, content_type FROM message_media WHERE account_sid = $1 AND message_sid = $2 ORDER BY sid",
+        account_sid,
+        message_sid,
+    )
+
+
+async def fetch_media(tx: Tx, account_sid: str, message_sid: str, sid: str) -> Row | None:
+    """Return one file with its bytes."""
+    return await tx.fetchrow(
+        "SELECT * FROM message_media WHERE account_sid = $1 AND message_sid = $2 AND sid = $3",
+        account_sid,
+        message_sid,
+        sid,
+    )
+
+
+async def delete_media(tx: Tx, account_sid: str, message_sid: str, sid: str) -> bool:
+    """Remove one file; tell whether it was there."""
+    changed = await tx.execute(
+        "DELETE FROM message_media WHERE account_sid = $1 AND message_sid = $2 AND sid = $3",
+        account_sid,
+        message_sid,
+        sid,
+    )
+    return changed > 0
+
+
+async def opted_out(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """Return those of (account_sid, sender, peer) whose peer asked the sender to stop."""
+    rows = await tx.fetch(
+        """SELECT o.account_sid, o.sender, o.peer FROM message_opt_outs o
+           JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (account_sid, sender, peer)
+             ON o.account_sid = k.account_sid AND o.sender = k.sender AND o.peer = k.peer
+           WHERE o.opted_out""",
+        [pair[0] for pair in pairs],
+        [pair[1] for pair in pairs],
+        [pair[2] for pair in pairs],
+    )
+    return {(row["account_sid"], row["sender"], row["peer"]) for row in rows}
+
+
+async def set_opt_out(
+    tx: Tx, account_sid: str, sender: str, peer: str, *, opted_out: bool, keyword: str, at: datetime
+) -> None:
+    """Record that a peer stopped or started a sender."""
+    await tx.execute(
+        """INSERT INTO message_opt_outs (account_sid, sender, peer, opted_out, keyword, changed_at)
+           VALUES ($1, $2, $3, $4, $5, $6)
+           ON CONFLICT (account_sid, sender, peer)
+           DO UPDATE SET opted_out = excluded.opted_out, keyword = excluded.keyword, changed_at = excluded.changed_at""",
+        account_sid,
+        sender,
+        peer,
+        opted_out,
+        keyword,
+        at,
+    )
+
+
+async def blocked_countries(tx: Tx, account_sids: Sequence[str]) -> set[tuple[str, str]]:
+    """Return (account_sid, country) of every block of the accounts."""
+    rows = await tx.fetch(
+        "SELECT account_sid, country FROM message_blocked_countries WHERE account_sid = ANY($1::text[])",
+        list(account_sids),
+    )
+    return {(row["account_sid"], row["country"]) for row in rows}
+
+
+async def set_blocked_countries(tx: Tx, account_sid: str, countries: Sequence[str]) -> None:
+    """Replace an account's blocked countries."""
+    await tx.execute("DELETE FROM message_blocked_countries WHERE account_sid = $1", account_sid)
+    await tx.execute(
+        "INSERT INTO message_blocked_countries (account_sid, country) SELECT $1, unnest($2::text[])",
+        account_sid,
+        list(countries),
+    )
+
+
+async def cookies(tx: Tx, account_sid: str, sender: str, peer: str, at: datetime) -> dict[str, str]:
+    """Return the live cookies of one conversation."""
+    rows = await tx.fetch(
+        """SELECT name, value FROM message_cookies
+           WHERE account_sid = $1 AND sender = $2 AND peer = $3 AND expires_at > $4 ORDER BY name""",
+        account_sid,
+        sender,
+        peer,
+        at,
+    )
+    return {row["name"]: row["value"] for row in rows}
+
+
+async def set_cookies(
+    tx: Tx, account_sid: str, sender: str, peer: str, values: Sequence[tuple[str, str, datetime]]
+) -> None:
+    """Set cookies of one conversation: (name, value, expiry). An expiry in the past removes it with the next sweep."""
+    for name, value, expires_at in values:
+        await tx.execute(
+            """INSERT INTO message_cookies (account_sid, sender, peer, name, value, expires_at)
+               VALUES ($1, $2, $3, $4, $5, $6)
+               ON CONFLICT (account_sid, sender, peer, name)
+               DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at""",
+            account_sid,
+            sender,
+            peer,
+            name,
+            value,
+            expires_at,
+        )

@@ -1,0 +1,276 @@
+"""The messaging room's durable steps: fetch media, dispatch to the carrier, call statuses back, converse with webhooks."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from onterms.core.clock import Clock
+from onterms.core.db import Tx
+from onterms.core.ids import new_sid
+from onterms.engines import jobs, log
+from onterms.ports.callback import Attempt, Callback, CallbackClient
+from onterms.ports.media import Fetched, FetchFailed, MediaFetcher
+from onterms.ports.message_carrier import InboundMessage, MessageCarrier, OutboundMessage, Receipt
+from onterms.products import monitor
+from onterms.products.messaging import events, store
+from onterms.products.messaging.model import Change, Message
+from onterms.products.messaging.service import deliver, receive, respond, send
+from onterms.products.messaging.service.history import MediaLinks
+
+_log = logging.getLogger("onterms.messaging")
+
+# Twilio docs, "Accepted content types": 5 MB in all for one MMS.
+MEDIA_BYTES_MAX = 5 * 1024 * 1024
+# Ours: a carrier that cannot be reached is asked again after this, until the message's validity ends.
+UNREACHABLE_PAUSE = timedelta(seconds=5)
+# Twilio docs, Messages resource: the longest ValidityPeriod, which is also the default.
+QUEUE_LIFE = timedelta(hours=10)
+
+
+class Accounts(Protocol):
+    """What the room asks about accounts."""
+
+    async def signing_token(self, account_sid: str) -> str:
+        """Return the auth token that signs the account's webhooks."""
+        ...
+
+    async def statuses(self, tx: Tx, account_sids: Sequence[str]) -> Mapping[str, str]:
+        """Return active, suspended or closed for each account."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the room's tasks work with."""
+
+    clock: Clock
+    carrier: MessageCarrier
+    callbacks: CallbackClient
+    media: MediaFetcher
+    links: MediaLinks
+    accounts: Accounts
+    senders: send.Senders
+    lines: receive.Lines
+
+
+class Sink:
+    """What carriers report to."""
+
+    def __init__(self, clock: Clock, lines: receive.Lines) -> None:
+        self._clock = clock
+        self._lines = lines
+
+    async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
+        """Record receipts."""
+        await deliver.record_receipts(tx, receipts, self._clock.now())
+
+    async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
+        """Take inbound messages."""
+        return await receive.receive(tx, self._lines, messages, self._clock.now())
+
+
+class Tasks:
+    """The handlers of the room's jobs."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._at = surroundings.clock.now
+        self._with = surroundings
+
+    def register(self, worker: jobs.Worker) -> None:
+        """Join the handlers to a worker."""
+        worker.register(send.DISPATCH, self.dispatch, batch_max=200, concurrency=2)
+        worker.register(send.FETCH_MEDIA, self.fetch_media, batch_max=1, concurrency=16)
+        worker.register(deliver.STATUS_CALLBACK, self.status_callback, batch_max=1, concurrency=128)
+        worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
+
+    async def dispatch(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Hand queued messages to the carrier and record its answers."""
+        carrier = self._with.carrier
+        keys = [_key(job) for job in batch]
+        job_of = {_key(job): job for job in batch}
+        async with run.transaction() as tx:
+            messages = await store.begin_sending(tx, keys, self._at())
+            statuses = await self._with.accounts.statuses(tx, list({account_sid for account_sid, _ in keys}))
+            failures = [
+                Change(message["account_sid"], message["sid"], "failed", error_code=code)
+                for message in messages
+                if (code := deliver.unfit(message, statuses, carrier.repeats_are_safe, self._at())) is not None
+            ]
+            await deliver.record_changes(tx, failures, self._at())
+            failed = {(change.account_sid, change.sid) for change in failures}
+            outbound = [
+                deliver.outbound(message, await self._media_links(tx, message))
+                for message in messages
+                if (message["account_sid"], message["sid"]) not in failed
+            ]
+            # Whatever is not in the queue any more (canceled, failed, already sent) has nothing left to do here.
+            waiting = {(message.account_sid, message.sid) for message in outbound}
+            await run.complete(tx, [job_of[key] for key in keys if key not in waiting])
+        if outbound:
+            # First in, first out for each sender: SIDs grow with time.
+            outbound.sort(key=lambda message: message.sid)
+            await self._submit(run, outbound, job_of)
+
+    async def _submit(
+        self, run: jobs.Run, outbound: list[OutboundMessage], job_of: dict[tuple[str, str], jobs.Job]
+    ) -> None:
+        carrier = self._with.carrier
+        outcomes = await carrier.submit(outbound)
+        changes: list[Change] = []
+        again: list[tuple[OutboundMessage, str]] = []
+        for message, outcome in zip(outbound, outcomes, strict=True):
+            change = deliver.change_of(message, outcome, carrier.name)
+            if change is None:
+                again.append((message, getattr(outcome, "reason", "")))
+            else:
+                changes.append(change)
+        async with run.transaction() as tx:
+            now = self._at()
+            await deliver.record_changes(tx, changes, now)
+            await run.complete(tx, [job_of[change.account_sid, change.sid] for change in changes])
+            for message, reason in again:
+                job = job_of[message.account_sid, message.sid]
+                if now - job.created_at > QUEUE_LIFE:
+                    expired = Change(message.account_sid, message.sid, "failed", error_code=deliver.VALIDITY_EXPIRED)
+                    await deliver.record_changes(tx, [expired], now)
+                    await run.complete(tx, [job])
+                else:
+                    await deliver.record_changes(tx, [Change(message.account_sid, message.sid, "queued")], now)
+                    await run.retry(tx, job, due_at=now + UNREACHABLE_PAUSE, error=reason)
+
+    async def _media_links(self, tx: Tx, message: Message) -> tuple[str, ...]:
+        if not message["num_media"]:
+            return ()
+        account_sid, sid = message["account_sid"], message["sid"]
+        files = await store.media_sids(tx, account_sid, sid)
+        return tuple(self._with.links.link(account_sid, sid, file["sid"]) for file in files)
+
+    async def fetch_media(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Fetch what a message shall carry, store it, then let the message go; or fail it with the reason."""
+        for job in batch:
+            key = _key(job)
+            async with run.transaction() as tx:
+                message = await store.fetch(tx, *key)
+            if message is None or message["status"] != "queued":
+                continue
+            files = await self._fetch_files(message["media_urls"])
+            async with run.transaction() as tx:
+                now = self._at()
+                if isinstance(files, FetchFailed):
+                    await deliver.record_changes(tx, [Change(*key, "failed", error_code=files.code)], now)
+                    alert = monitor.NewAlert(
+                        account_sid=key[0], error_code=files.code, text=files.reason, resource_sid=key[1]
+                    )
+                    await monitor.record(tx, [alert], now)
+                else:
+                    rows = [(new_sid("ME", now), file.content_type, file.data) for file in files]
+                    await store.insert_media(tx, *key, rows, now)
+                    await jobs.enqueue(tx, [jobs.NewJob(send.DISPATCH, {"sid": key[1]}, account_sid=key[0])], now)
+                await run.complete(tx, [job])
+
+    async def _fetch_files(self, urls: Sequence[str]) -> list[Fetched] | FetchFailed:
+        results = await asyncio.gather(*(self._with.media.fetch(url, bytes_max=MEDIA_BYTES_MAX) for url in urls))
+        files: list[Fetched] = []
+        for result in results:
+            if isinstance(result, FetchFailed):
+                return result
+            files.append(result)
+        if sum(len(file.data) for file in files) > MEDIA_BYTES_MAX:
+            return FetchFailed(11751, f"the files have more than {MEDIA_BYTES_MAX} bytes in all")
+        return files
+
+    async def status_callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Call one status of one message back."""
+        for job in batch:
+            account_sid, sid = _key(job)
+            payload = job.payload
+            token = await self._with.accounts.signing_token(account_sid)
+            answer = await self._with.callbacks.call(
+                Callback(
+                    account_sid=account_sid,
+                    url=payload["url"],
+                    method="POST",
+                    params=deliver.callback_params(account_sid, payload),
+                    signing_token=token,
+                    idempotency_token=payload["token"],
+                )
+            )
+            async with run.transaction() as tx:
+                now = self._at()
+                await _log_attempts(tx, account_sid, sid, f"status {payload['status']}", answer.attempts, now)
+                if answer.error_code is not None:
+                    last = answer.attempts[-1] if answer.attempts else None
+                    alert = respond.alert_of(account_sid, sid, answer.error_code, answer.error, last)
+                    await monitor.record(tx, [alert], now)
+                await run.complete(tx, [job])
+
+    async def inbound_webhook(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Announce an inbound message to its webhook and do what the answer asks for."""
+        for job in batch:
+            account_sid, sid = _key(job)
+            async with run.transaction() as tx:
+                message = await store.fetch(tx, account_sid, sid)
+                if message is None:
+                    continue
+                line = (await self._with.lines(tx, [message["recipient"]])).get(message["recipient"])
+                statuses = await self._with.accounts.statuses(tx, [account_sid])
+                # The number may have been given up, or the account stopped, since the message came.
+                if line is None or line.account_sid != account_sid or statuses.get(account_sid) != "active":
+                    continue
+                media = await store.media_sids(tx, account_sid, sid)
+                cookies = await store.cookies(tx, account_sid, message["recipient"], message["sender"], self._at())
+            token = await self._with.accounts.signing_token(account_sid)
+            conversation = respond.Conversation(
+                self._with.callbacks,
+                self._with.clock,
+                message,
+                line,
+                respond.inbound_params(message, line, {}, media),
+                signing_token=token,
+                idempotency_token=job.payload["token"],
+                cookies=cookies,
+            )
+            outcome = await conversation.run()
+            async with run.transaction() as tx:
+                now = self._at()
+                refused = await send.admit(tx, self._with.senders, outcome.replies)
+                for refusal in refused.values():
+                    conversation.refuse(refusal)
+                await _log_attempts(tx, account_sid, sid, "inbound", outcome.attempts, now)
+                await monitor.record(tx, outcome.alerts, now)
+                await store.set_cookies(tx, account_sid, message["recipient"], message["sender"], outcome.cookies)
+                await run.complete(tx, [job])
+
+
+async def _log_attempts(tx: Tx, account_sid: str, sid: str, purpose: str, attempts: Sequence[Attempt], at: Any) -> None:
+    await log.append(
+        tx,
+        [
+            events.event(
+                events.WEBHOOK_CALLED,
+                account_sid,
+                sid,
+                {
+                    "purpose": purpose,
+                    "url": attempt.url,
+                    "method": attempt.method,
+                    "duration_ms": attempt.duration_ms,
+                    "status": attempt.status,
+                    "error_code": attempt.error_code,
+                    "error": attempt.error,
+                    "request_body": attempt.request_body,
+                    "response_body": attempt.response_body,
+                },
+            )
+            for attempt in attempts
+        ],
+        at,
+    )
+
+
+def _key(job: jobs.Job) -> tuple[str, str]:
+    assert job.account_sid is not None
+    return job.account_sid, job.payload["sid"]

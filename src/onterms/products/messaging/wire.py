@@ -1,0 +1,104 @@
+"""The messaging room's outside shapes."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from onterms.core.db import Row
+from onterms.engines.api.catalogue import meaning
+from onterms.products.messaging.model import NewMessage
+
+
+def message_of(message: Row) -> dict[str, Any]:
+    """Render a stored message."""
+    account_sid, sid = message["account_sid"], message["sid"]
+    price = message["price_micros"]
+    return {
+        "body": message["body"],
+        "num_segments": str(message["num_segments"]),
+        "direction": message["direction"],
+        "from": message["sender"],
+        "to": message["recipient"],
+        "date_updated": message["date_updated"],
+        "price": None if price is None else f"{-price / 1_000_000:.5f}",
+        "error_message": meaning(message["error_code"]) if message["error_code"] else None,
+        "error_code": message["error_code"],
+        "num_media": str(message["num_media"]),
+        "status": message["status"],
+        "messaging_service_sid": None,
+        "date_sent": message["date_sent"],
+        "date_created": message["date_created"],
+        "price_unit": message["price_unit"],
+        **_links(account_sid, sid),
+    }
+
+
+def new_message_of(message: NewMessage) -> dict[str, Any]:
+    """Render a message that was just accepted."""
+    return {
+        "body": message.body,
+        "num_segments": str(message.num_segments),
+        "direction": message.direction,
+        "from": message.sender,
+        "to": message.recipient,
+        "date_updated": message.at,
+        "price": None,
+        "error_message": None,
+        "error_code": None,
+        "num_media": str(message.num_media),
+        "status": message.status,
+        "messaging_service_sid": None,
+        "date_sent": None,
+        "date_created": message.at,
+        "price_unit": "USD",
+        **_links(message.account_sid, message.sid),
+    }
+
+
+def _links(account_sid: str, sid: str) -> dict[str, Any]:
+    base = f"/2010-04-01/Accounts/{account_sid}/Messages/{sid}"
+    return {
+        "account_sid": account_sid,
+        "sid": sid,
+        "uri": base + ".json",
+        "api_version": "2010-04-01",
+        "subresource_uris": {"media": base + "/Media.json", "feedback": base + "/Feedback.json"},
+    }
+
+
+def media_of(media: Row) -> dict[str, Any]:
+    """Render a file's facts."""
+    account_sid, message_sid, sid = media["account_sid"], media["message_sid"], media["sid"]
+    return {
+        "account_sid": account_sid,
+        "content_type": media["content_type"],
+        "date_created": media["date_created"],
+        "date_updated": media["date_created"],
+        "parent_sid": message_sid,
+        "sid": sid,
+        "uri": f"/2010-04-01/Accounts/{account_sid}/Messages/{message_sid}/Media/{sid}.json",
+    }
+
+
+def date_bounds(params: Mapping[str, Any], name: str) -> tuple[datetime | None, datetime | None]:
+    """Read a date filter in its three spellings as (from, before).
+
+    `Name` means that whole day (or that second, where a time is given), `Name>` that moment and later, `Name<` until the end of
+    that day or second.
+    """
+    since: datetime | None = None
+    before: datetime | None = None
+    exact = params.get(name)
+    if exact is not None:
+        since, before = exact, exact + _grain(exact)
+    if (later := params.get(name + ">")) is not None:
+        since = later if since is None else max(since, later)
+    if (until := params.get(name + "<")) is not None:
+        end = until + _grain(until)
+        before = end if before is None else min(before, end)
+    return since, before
+
+
+def _grain(value: datetime) -> timedelta:
+    midnight = value.hour == value.minute == value.second == value.microsecond == 0
+    return timedelta(days=1) if midnight else timedelta(seconds=1)

@@ -1,0 +1,30 @@
+"""Numbers: the operator's stock, the numbers that customers hold, and applications."""
+
+from onterms.products.numbers.api import bindings
+from onterms.products.numbers.model import Application, Capabilities, OwnedNumber, Webhook
+from onterms.products.numbers.service import (
+    OwnedCache,
+    application,
+    ensure_first_number,
+    fill_sandbox_inventory,
+    numbers_of,
+    owned,
+    owner_of,
+    senders,
+)
+
+__all__ = [
+    "Application",
+    "Capabilities",
+    "OwnedCache",
+    "OwnedNumber",
+    "Webhook",
+    "application",
+    "bindings",
+    "ensure_first_number",
+    "fill_sandbox_inventory",
+    "numbers_of",
+    "owned",
+    "owner_of",
+    "senders",
+]

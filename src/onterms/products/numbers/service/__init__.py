@@ -1,0 +1,57 @@
+"""Use cases: search the stock, hold numbers, keep applications, look numbers up for other rooms."""
+
+from onterms.products.numbers.service.applications import (
+    application,
+    create_application,
+    delete_application,
+    fetch_application,
+    list_applications,
+    update_application,
+)
+from onterms.products.numbers.service.holding import (
+    FindAccount,
+    OwnsResource,
+    buy_in_area,
+    buy_number,
+    ensure_first_number,
+    fetch_number,
+    list_numbers,
+    pretend_to_buy,
+    release_number,
+    update_number,
+)
+from onterms.products.numbers.service.owned import OwnedCache, numbers_of, owned, owner_of, senders
+from onterms.products.numbers.service.stock import (
+    fill_sandbox_inventory,
+    list_countries,
+    require_country,
+    search_numbers,
+)
+
+__all__ = [
+    "FindAccount",
+    "OwnedCache",
+    "OwnsResource",
+    "application",
+    "buy_in_area",
+    "buy_number",
+    "create_application",
+    "delete_application",
+    "ensure_first_number",
+    "fetch_application",
+    "fetch_number",
+    "fill_sandbox_inventory",
+    "list_applications",
+    "list_countries",
+    "list_numbers",
+    "numbers_of",
+    "owned",
+    "owner_of",
+    "pretend_to_buy",
+    "release_number",
+    "require_country",
+    "search_numbers",
+    "senders",
+    "update_application",
+    "update_number",
+]

@@ -1,0 +1,1 @@
+"""Sans-IO cores: bytes to meaning and back, with no clock, socket or thread."""
