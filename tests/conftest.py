@@ -1,10 +1,14 @@
 """Fixtures for every test: one PostgreSQL cluster a process, a fresh migrated database and a clock a test."""
 
 import asyncio
+import contextlib
+import fcntl
 import itertools
 import os
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +34,23 @@ def _memory_folder() -> str | None:
     return str(memory)
 
 
+def _remove_leftovers(parent: Path) -> None:
+    """End the servers of test runs that were killed, which would keep their memory for ever."""
+    for folder in parent.glob("onterms-test-*"):
+        # A killed run's lock is free; a young folder's may be free because its owner is just about to take it.
+        with contextlib.suppress(OSError, ValueError):
+            if time.time() - folder.stat().st_mtime < 60:
+                continue
+            with (folder / "postgres.lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                cluster = folder / "postgres" / "data"
+                with contextlib.suppress(OSError, ValueError):
+                    pid = int((cluster / "postmaster.pid").read_text().split("\n", 1)[0])
+                    if os.fsencode(cluster) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                        os.kill(pid, signal.SIGQUIT)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 async def _make_template(dsn: str) -> None:
     admin = await asyncpg.connect(dsn)
     # Tests prove nothing about power cuts, and without waiting for the disk they take half the time.
@@ -46,7 +67,9 @@ async def _make_template(dsn: str) -> None:
 @pytest.fixture(scope="session")
 def postgres_dsn() -> Iterator[str]:
     """Start a cluster for this process's tests and return the DSN of its own, empty database."""
-    folder = Path(tempfile.mkdtemp(prefix="onterms-test-", dir=_memory_folder()))
+    parent = Path(_memory_folder() or tempfile.gettempdir())
+    _remove_leftovers(parent)
+    folder = Path(tempfile.mkdtemp(prefix="onterms-test-", dir=parent))
     # The server runs as another user where the tests run as root.
     folder.chmod(0o711)
     server = EmbeddedPostgres(folder)

@@ -12,7 +12,6 @@ import pytest
 
 from onterms.carriers.simulator import (
     FaultyCallbacks,
-    MediaUnavailable,
     SimulatorApi,
     SimulatorCarrier,
 )
@@ -23,6 +22,7 @@ from onterms.core.ids import new_sid
 from onterms.engines.api.own import OwnReply, OwnRequest
 from onterms.engines.jobs import Worker
 from onterms.ports.callback import Answer, Callback
+from onterms.ports.media import Fetched, FetchFailed
 from onterms.ports.message_carrier import (
     InboundMedia,
     InboundMessage,
@@ -90,19 +90,16 @@ class Simulator:
                     return await route.handler(tx, request)
         raise AssertionError(f"no route for {method} {path}")
 
-    async def received(self, number: str = HANDSET, **query: str) -> list[dict[str, Any]]:
-        reply = await self.call("GET", f"/simulator/v1/handsets/{number}/messages", None, **query)
-        messages: list[dict[str, Any]] = reply.body
-        return messages
+    async def received(self, number: str = HANDSET, **query: str) -> Any:
+        return (await self.call("GET", f"/simulator/v1/handsets/{number}/messages", None, **query)).body
 
     async def send(self, number: str = HANDSET, **body: Any) -> OwnReply:
         return await self.call("POST", f"/simulator/v1/handsets/{number}/messages", body)
 
-    async def inject(self, **body: Any) -> dict[str, Any]:
+    async def inject(self, **body: Any) -> Any:
         reply = await self.call("POST", "/simulator/v1/faults", body)
         assert reply.status == 201
-        fault: dict[str, Any] = reply.body
-        return fault
+        return reply.body
 
     async def setting(self, number: str = HANDSET, **body: Any) -> OwnReply:
         return await self.call("POST", f"/simulator/v1/handsets/{number}", body)
@@ -225,7 +222,6 @@ class TestSubmit:
 
     async def test_a_channel_address_reaches_the_handset_behind_it(self, simulator: Simulator) -> None:
         await simulator.carrier.submit([message(f"whatsapp:{HANDSET}")])
-
         assert [shown["to"] for shown in await simulator.received()] == [f"whatsapp:{HANDSET}"]
 
     async def test_a_message_to_an_owned_number_comes_back_in(self, database: Database, clock: VirtualClock) -> None:
@@ -352,7 +348,6 @@ class TestOutcomes:
             await elsewhere.close()
 
         [outcome] = await simulator.carrier.submit([message()])
-
         assert outcome == Refused(30007, "the simulated carrier rejected the message")
 
 
@@ -400,7 +395,6 @@ class TestHandsetSends:
     @pytest.mark.parametrize("spelling", ["+14155550123", "%2B14155550123", "14155550123", " 14155550123"])
     async def test_the_plus_may_be_escaped_or_missing(self, simulator: Simulator, spelling: str) -> None:
         reply = await simulator.send(spelling, to=OURS, body="hi")
-
         assert reply.body["from"] == HANDSET
 
     async def test_a_channel_is_kept_on_both_ends(self, simulator: Simulator) -> None:
@@ -430,6 +424,7 @@ class TestHandsetSends:
             (HANDSET, {"to": OURS, "media_urls": ["data:image/png;base64,%%%"]}, 21620),
             (HANDSET, {"to": OURS, "media_urls": ["data:image/png"]}, 21620),
             (HANDSET, {"to": OURS, "media_urls": ["data:image/png,"]}, 21620),
+            (HANDSET, {"to": OURS, "media_urls": ["data:a b,x"]}, 21620),
             (HANDSET, {"to": OURS, "media_urls": ["data:,x"] * 11}, 21620),
             ("12345", {"to": OURS, "body": "hi"}, 21212),
             ("nobody", {"to": OURS, "body": "hi"}, 21212),
@@ -447,6 +442,16 @@ class TestHandsetSends:
         assert (await simulator.call("GET", "/simulator/v1/handsets")).body == []
 
 
+class Fetcher:
+    """A media fetcher that knows one answer, and has nothing where the URL says so."""
+
+    async def fetch(self, url: str, *, bytes_max: int) -> Fetched | FetchFailed:
+        assert bytes_max == 5 * 1024 * 1024
+        if "gone" in url:
+            return FetchFailed(11200, "the server answered with status 404")
+        return Fetched("image/gif", url.encode())
+
+
 class TestMedia:
     async def test_bytes_of_data_urls_reach_the_sink(self, simulator: Simulator) -> None:
         picture = base64.b64encode(b"\x89PNG").decode()
@@ -457,14 +462,8 @@ class TestMedia:
         assert (inbound.body, inbound.segments, reply.body["segments"]) == ("", 1, 1)
         assert reply.body["media_urls"] == [f"data:image/png;base64,{picture}", "data:,a%20b"]
 
-    async def test_http_urls_are_fetched_by_the_function_given(self, database: Database, clock: VirtualClock) -> None:
-        async def fetch(url: str, bytes_max: int) -> InboundMedia:
-            assert bytes_max == 5 * 1024 * 1024
-            if "gone" in url:
-                raise MediaUnavailable("the server answered with status 404")
-            return InboundMedia("image/gif", url.encode())
-
-        async with _simulator(database, clock, "one", fetch_media=fetch) as simulator:
+    async def test_http_urls_are_fetched_through_the_port(self, database: Database, clock: VirtualClock) -> None:
+        async with _simulator(database, clock, "one", media_fetcher=Fetcher()) as simulator:
             await simulator.send(to=OURS, body="look", media_urls=["https://example.com/a", "https://example.com/b"])
             with pytest.raises(Refusal) as refusal:
                 await simulator.send(to=OURS, media_urls=["data:,x", "https://example.com/gone"])
@@ -632,7 +631,6 @@ class TestFaults:
             return [isinstance(outcome, Refused) for outcome in [*first, *second]]
 
         one, again, other = await run(1), await run(1), await run(2)
-
         assert one == again != other
         assert 8 <= sum(one) <= 32
 

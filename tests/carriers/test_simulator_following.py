@@ -19,11 +19,12 @@ class Reader:
         self.reads += 1
         self.read.set()
 
-    async def again(self) -> None:
-        """Wait for a read after this call."""
-        self.read.clear()
+    async def reaches(self, reads: int) -> None:
+        """Wait until the state was read so often."""
         async with asyncio.timeout(10):
-            await self.read.wait()
+            while self.reads < reads:
+                self.read.clear()
+                await self.read.wait()
 
 
 async def test_the_state_is_read_at_the_start_and_at_each_word(database: Database) -> None:
@@ -34,7 +35,7 @@ async def test_the_state_is_read_at_the_start_and_at_each_word(database: Databas
 
     async with database.transaction() as tx:
         await tx.execute("SELECT pg_notify($1, '')", CHANNEL)
-    await reader.again()
+    await reader.reaches(2)
 
     await follower.close()
     assert reader.reads == 2
@@ -53,10 +54,10 @@ async def test_a_lost_connection_is_replaced_and_the_state_read_anew(database: D
             """
         )
     assert ended == 1
-    await reader.again()
+    await reader.reaches(2)
     async with database.transaction() as tx:
         await tx.execute("SELECT pg_notify($1, '')", CHANNEL)
-    await reader.again()
+    await reader.reaches(3)
 
     await follower.close()
     assert reader.reads == 3

@@ -71,7 +71,7 @@ def _rooms_of(floor: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for entry in sorted(folder.iterdir(), key=lambda item: item.name):
         door = entry.joinpath("__init__.py") if entry.is_dir() else entry
-        if entry.name.startswith(("_", ".")) or not entry.name.endswith(".py") and not door.is_file():
+        if entry.name.startswith(("_", ".")) or (not entry.name.endswith(".py") and not door.is_file()):
             continue
         found.append((f"{floor}/{entry.name}", _first_line(door.read_text("utf-8"))))
     return found

@@ -1,9 +1,10 @@
 """The HTTP edge: one raw ASGI app for every door.
 
 It reads the request, chooses between the contract's engine (by Host) and our own routes, and writes the response. It is
-the one supervisor of requests: whatever a room raises that is no refusal is logged with the request's id and answered 500.
+the one supervisor of requests: whatever a room raises that is no refusal is logged and answered with 500.
 """
 
+import asyncio
 import base64
 import binascii
 import ipaddress
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+import asyncpg
 import msgspec
 
 from onterms.app import hosts
@@ -42,6 +44,17 @@ Send = Callable[[Message], Awaitable[None]]
 
 # The largest form of the contract is a TwiML of some kilobytes; media goes by URL.
 BODY_BYTES_MAX = 1024 * 1024
+# Ours: a client that dribbles its body holds a connection no longer than this.
+BODY_TIMEOUT_S = 30.0
+_CLOSE = (("Connection", "close"),)
+# The database is away, stopping or out of room: nothing was committed, and trying again may work.
+_OUTAGES = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
 _PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -66,7 +79,8 @@ class _Disconnected(Exception):
 class Edge:
     """The ASGI app.
 
-    `ready` says whether everything behind runs; `/healthz` answers by it. `session_valid` recognises the first page's cookie.
+    `ready` says whether everything behind runs; `/healthz` answers by it. `session_valid` recognises the first page's
+    cookie.
     """
 
     def __init__(
@@ -139,7 +153,7 @@ class Edge:
             _log.exception("request failed: %s %s", scope["method"], _masked(path))
             if scope.get("onterms.started"):
                 return
-            outage = isinstance(error, OSError)
+            outage = isinstance(error, _OUTAGES)
             refused: Refusal = (
                 Unavailable("The service cannot answer now; nothing was changed")
                 if outage
@@ -165,12 +179,11 @@ class Edge:
         found = [(entry.route, match) for entry in entries if (match := entry.match(path))]
         if not found:
             raise NotFound(f"The requested resource {path[:200]} was not found")
-        for route, match in found:
-            if route.method == method:
-                break
-        else:
+        chosen = next(((route, match) for route, match in found if route.method == method), None)
+        if chosen is None:
             allowed = ", ".join(sorted({route.method for route, _ in found}))
             raise Refusal("Method not allowed", code=20004, status=405, headers=(("Allow", allowed),))
+        route, match = chosen
         local = self._is_local(scope, headers, host_header)
         caller, operator = await self._who(route, headers, local)
         body = await _read_body(receive, headers, route.body_bytes_max)
@@ -196,7 +209,8 @@ class Edge:
     def _is_local(self, scope: Scope, headers: Mapping[bytes, bytes], host_header: str) -> bool:
         """Tell a person or program on this machine from a page elsewhere that drives its browser.
 
-        The Host must be loopback (else a name that resolves here would do) and a browser's request must come from our own page.
+        The Host must be loopback (else a name that resolves here would do) and a browser's request must come from our
+        own page.
         """
         if not self._sandbox or not _names_loopback(host_header):
             return False
@@ -267,7 +281,7 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
 async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     length = headers.get(b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
-        raise PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=(("Connection", "close"),))
+        raise PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=_CLOSE)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.disconnect":
@@ -278,17 +292,19 @@ async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: in
         return body
     chunks = [body]
     size = len(body)
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Disconnected
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise PayloadTooLarge(
-                f"The request body may have at most {limit} bytes", headers=(("Connection", "close"),)
-            )
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while message.get("more_body"):
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Disconnected
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=_CLOSE)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Refusal("The request body did not come in time", code=20408, status=408, headers=_CLOSE) from None
     return b"".join(chunks)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -24,7 +24,7 @@ from onterms.app.postgres import EmbeddedPostgres
 from onterms.app.sandbox import SandboxClock, SandboxClockApi
 from onterms.app.settings import Settings
 from onterms.business import accounts
-from onterms.carriers.simulator import FaultyCallbacks, MediaUnavailable, SimulatorApi, SimulatorCarrier
+from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
 from onterms.carriers.webhook import AddressPolicy, WebhookClient, WebMediaFetcher
 from onterms.core.clock import Clock, SystemClock, VirtualClock
 from onterms.core.db import Database, Tx
@@ -33,8 +33,7 @@ from onterms.core.ids import new_token
 from onterms.core.vault import Vault, open_secret_file
 from onterms.engines import jobs, log
 from onterms.engines.api import Binding, Engine, Limits, load
-from onterms.ports.media import FetchFailed, MediaFetcher
-from onterms.ports.message_carrier import InboundMedia, MessageCarrier
+from onterms.ports.message_carrier import MessageCarrier
 from onterms.products import messaging, monitor, numbers
 
 _log = logging.getLogger("onterms")
@@ -42,6 +41,8 @@ _log = logging.getLogger("onterms")
 # 16 for requests and jobs at once; PostgreSQL of the embedded kind takes 100.
 CONNECTIONS_MAX = 20
 STOP_GRACE_S = 10.0
+# A partition takes 10 million events, hours at full speed, and several are made ahead.
+LOG_PARTITIONS_S = 600.0
 
 
 class _Accounts:
@@ -65,18 +66,6 @@ def bindings_of(
         *monitor.bindings(),
         *messaging.Api(senders, links).bindings(),
     ]
-
-
-def handset_fetch(fetcher: MediaFetcher) -> Callable[[str, int], Awaitable[InboundMedia]]:
-    """Let handsets' media URLs be fetched by the guarded fetcher."""
-
-    async def fetch(url: str, bytes_max: int) -> InboundMedia:
-        file = await fetcher.fetch(url, bytes_max=bytes_max)
-        if isinstance(file, FetchFailed):
-            raise MediaUnavailable(file.reason)
-        return InboundMedia(file.content_type, file.data)
-
-    return fetch
 
 
 async def _numbers_owned(tx: Tx, wanted: Sequence[str]) -> set[str]:
@@ -114,6 +103,8 @@ class House:
         _make_data_folder(settings.data)
         database = self.database = await self._open_database()
         await migrate.migrate(database)
+        async with database.transaction() as tx:
+            await log.ensure_partitions(tx)
         self.clock: Clock = VirtualClock() if settings.sandbox else SystemClock()
         vault = Vault.open(settings.data / "vault.key")
         authenticator = await self._open_accounts(database, vault)
@@ -123,8 +114,7 @@ class House:
             sandbox_clock = SandboxClock(database, self.clock, self.worker)
             await sandbox_clock.start()
             self._stack.push_async_callback(sandbox_clock.close)
-        async with database.transaction() as tx:
-            await log.ensure_partitions(tx)
+        self._background(_keep_room_in_log(database))
 
         policy = AddressPolicy.parse(settings.webhook_allow)
         webhooks = await self._stack.enter_async_context(WebhookClient(self.clock, policy))
@@ -141,7 +131,7 @@ class House:
             database,
             self.clock,
             messaging.Sink(self.clock, numbers.owner_of),
-            fetch_media=handset_fetch(fetcher),
+            media_fetcher=fetcher,
             numbers_owned=_numbers_owned,
         )
         await simulator.start()
@@ -322,6 +312,17 @@ def env_command() -> str:
     checkout = Path(onterms.__file__).resolve().parents[2]
     program = ".venv/bin/onterms" if (checkout / "pyproject.toml").exists() else "onterms"
     return f'eval "$({program} env)"'
+
+
+async def _keep_room_in_log(database: Database) -> None:
+    """Make the log's next partitions long before they are needed."""
+    while True:
+        await asyncio.sleep(LOG_PARTITIONS_S)
+        try:
+            async with database.transaction() as tx:
+                await log.ensure_partitions(tx)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            _log.warning("the log's partitions could not be checked: %s", type(error).__name__)
 
 
 async def _follow(database: Database, cache: accounts.CredentialCache) -> None:

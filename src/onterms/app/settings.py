@@ -1,6 +1,6 @@
 """What the operator sets, read once from the environment.
 
-ONTERMS_PORT        HTTP port, 8080
+ONTERMS_PORT        HTTP port, 8080; 0 is any free one, for the other two as well
 ONTERMS_PROXY_PORT  CONNECT proxy port, ONTERMS_PORT + 1 or any free one
 ONTERMS_TLS_PORT    TLS port, ONTERMS_PORT + 2 or any free one
 ONTERMS_HOST        address to listen on, 127.0.0.1
@@ -77,7 +77,7 @@ def from_environment(environment: Mapping[str, str] | None = None, *, roles: fro
     return Settings(
         data=Path(env.get("ONTERMS_DATA") or default_data()).expanduser().absolute(),
         host=env.get("ONTERMS_HOST") or "127.0.0.1",
-        port=_port(env, "ONTERMS_PORT") or 8080,
+        port=8080 if (port := _port(env, "ONTERMS_PORT")) is None else port,
         proxy_port=_port(env, "ONTERMS_PROXY_PORT"),
         tls_port=_port(env, "ONTERMS_TLS_PORT"),
         dsn=env.get("ONTERMS_DSN") or None,

@@ -164,6 +164,11 @@ def country_of(e164: str) -> str | None:
     return number.country if number is not None else countries[0]
 
 
+def countries() -> list[str]:
+    """Return the ISO code of every country that has a numbering plan, in order."""
+    return sorted(phonenumbers.SUPPORTED_REGIONS)
+
+
 def is_short_code(text: str) -> bool:
     """Tell whether a text has the shape of a short code: 3 to 8 digits and nothing else."""
     return _is_short(text) is not None

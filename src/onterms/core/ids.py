@@ -1,7 +1,7 @@
 """Resource identifiers (SIDs): two letters and 32 hexadecimal digits.
 
-The digits start with the creation time in milliseconds, so that sorting by SID is sorting by creation: lists page by key
-without a second index, and inserts go to the right edge of the tree. 64 random bits follow, which nobody can guess.
+The digits start with the creation time in milliseconds, so that sorting by SID is sorting by creation: lists page by
+key without a second index, and inserts go to the right edge of the tree. 64 random bits follow, which nobody can guess.
 """
 
 import os

@@ -60,8 +60,8 @@ SubmitOutcome = Submitted | Refused | Unreachable | Unknown
 class Receipt:
     """A carrier's word on what became of a message it took.
 
-    A carrier that repeats our names gives `account_sid` and `message_sid`; others are found by `carrier_id`. `code` is the
-    error code for undelivered and failed.
+    A carrier that repeats our names gives `account_sid` and `message_sid`; others are found by `carrier_id`. `code`
+    is the error code for undelivered and failed.
     """
 
     carrier: str
@@ -106,7 +106,10 @@ class MessageCarrier(Protocol):
     repeats_are_safe: bool
 
     async def submit(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
-        """Hand messages over, in order, and return one outcome each. Opens its own transactions; never raises for one."""
+        """Hand messages over, in order, and return one outcome each; never raises for a single message.
+
+        The carrier opens transactions of its own where it needs any.
+        """
         ...
 
 

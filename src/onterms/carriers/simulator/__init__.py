@@ -4,15 +4,11 @@ from onterms.carriers.simulator.api import SimulatorApi
 from onterms.carriers.simulator.carrier import NumbersOwned, SimulatorCarrier
 from onterms.carriers.simulator.faults import Faults, FaultyCallbacks
 from onterms.carriers.simulator.following import Follower
-from onterms.carriers.simulator.media import FetchMedia, HttpMediaFetch, MediaUnavailable
 
 __all__ = [
     "Faults",
     "FaultyCallbacks",
-    "FetchMedia",
     "Follower",
-    "HttpMediaFetch",
-    "MediaUnavailable",
     "NumbersOwned",
     "SimulatorApi",
     "SimulatorCarrier",

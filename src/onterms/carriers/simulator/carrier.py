@@ -20,7 +20,7 @@ import msgspec
 from onterms.carriers.simulator import store
 from onterms.carriers.simulator.errors import MediaInvalid
 from onterms.carriers.simulator.faults import Faults
-from onterms.carriers.simulator.media import FetchMedia, gather_media
+from onterms.carriers.simulator.media import gather_media
 from onterms.carriers.simulator.model import NOT_RECEIVED, NOT_TAKEN, RECEIPTS, SMOOTH, Plan
 from onterms.carriers.simulator.store import HandsetMessage
 from onterms.core.clock import Clock
@@ -28,6 +28,7 @@ from onterms.core.db import Database, Tx
 from onterms.core.e164 import split_address
 from onterms.core.ids import new_sid
 from onterms.engines.jobs import Backoff, Job, NewJob, Run, Worker, enqueue
+from onterms.ports.media import MediaFetcher
 from onterms.ports.message_carrier import (
     InboundMessage,
     MessageSink,
@@ -69,7 +70,7 @@ class _Crossing(msgspec.Struct, array_like=True, frozen=True):
 class SimulatorCarrier:
     """The world outside, for a sandbox: a `MessageCarrier`.
 
-    Shapes: `fetch_media` gets what http URLs of a handset's message stand for; without it only data: URLs work. With
+    Shapes: `media_fetcher` gets what http URLs of a handset's message stand for; without it only data: URLs work. With
     `numbers_owned`, what is sent to an account's own number comes back in, as it does over the air.
     """
 
@@ -82,14 +83,14 @@ class SimulatorCarrier:
         clock: Clock,
         sink: MessageSink,
         *,
-        fetch_media: FetchMedia | None = None,
+        media_fetcher: MediaFetcher | None = None,
         numbers_owned: NumbersOwned | None = None,
     ) -> None:
         self.faults = Faults(database)
         self._database = database
         self._clock = clock
         self._sink = sink
-        self._fetch_media = fetch_media
+        self._media_fetcher = media_fetcher
         self._numbers_owned = numbers_owned
 
     def register(self, worker: Worker) -> None:
@@ -219,7 +220,7 @@ class SimulatorCarrier:
         for job in jobs:
             crossing = msgspec.convert(job.payload["message"], _Crossing)
             try:
-                media = await gather_media(crossing.media_urls, self._fetch_media)
+                media = await gather_media(crossing.media_urls, self._media_fetcher)
             except MediaInvalid:
                 # A carrier that cannot get an attachment delivers the text without it.
                 media = ()
@@ -251,7 +252,7 @@ class SimulatorCarrier:
         Returns the message as the sending handset keeps it; its `message_sid` is the inbound message's, if any.
         Raises: MediaInvalid.
         """
-        media = await gather_media(media_urls, self._fetch_media)
+        media = await gather_media(media_urls, self._media_fetcher)
         channel, identity = split_address(recipient)
         sender = number if channel == "sms" else f"{channel}:{number}"
         size = segment(body)

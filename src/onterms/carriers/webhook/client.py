@@ -123,7 +123,7 @@ class WebhookClient:
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         if self._ca_file is not None:
             tls.load_verify_locations(cafile=self._ca_file)
-        self._resolver = self._given_resolver or _ThreadedResolver()
+        self._resolver = self._given_resolver or ThreadedResolver()
         connector = aiohttp.TCPConnector(
             resolver=self._resolver,
             socket_factory=guarded_socket_factory(self._policy),
@@ -399,7 +399,7 @@ class WebhookClient:
         ended.failure = failure_of_status(ended.status)
 
 
-class _ThreadedResolver(AbstractResolver):
+class ThreadedResolver(AbstractResolver):
     """Resolve in threads of its own, so that slow name servers hold up webhooks only."""
 
     def __init__(self) -> None:

@@ -1,11 +1,13 @@
 """Fetching the files that customers name by URL, guarded as their webhooks are."""
 
 import ssl
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from yarl import URL
 
-from onterms.carriers.webhook.guard import AddressPolicy, AddressRefused, Dial, current_dial, guarded_socket_factory
+from onterms.carriers.webhook.client import ThreadedResolver
+from onterms.carriers.webhook.guard import AddressPolicy, Dial, current_dial, guarded_socket_factory
+from onterms.carriers.webhook.target import BadUrl, parse_target, redirected
 from onterms.ports.media import Fetched, FetchFailed
 from onterms.protocols.mime import sniff
 
@@ -26,14 +28,15 @@ class WebMediaFetcher:
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy = policy
         self._session: aiohttp.ClientSession | None = None
+        self._resolver: ThreadedResolver | None = None
 
     async def start(self) -> None:
         """Open the session."""
-        tls = ssl.create_default_context()
+        self._resolver = ThreadedResolver()
         connector = aiohttp.TCPConnector(
-            resolver=aiohttp.ThreadedResolver(),
+            resolver=self._resolver,
             socket_factory=guarded_socket_factory(self._policy),
-            ssl=tls,
+            ssl=ssl.create_default_context(),
             limit=64,
             limit_per_host=16,
         )
@@ -44,31 +47,39 @@ class WebMediaFetcher:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._resolver is not None:
+            await self._resolver.close()
+            self._resolver = None
 
     async def fetch(self, url: str, *, bytes_max: int) -> Fetched | FetchFailed:
         """Fetch one file."""
         assert self._session is not None, "not started"
+        dial = Dial()
+        current_dial.set(dial)
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
         try:
+            target = parse_target(url)
             for _ in range(REDIRECTS_MAX + 1):
-                if not url.lower().startswith(("http://", "https://")):
-                    return FetchFailed(RETRIEVAL_FAILED, "the address is not http or https")
-                current_dial.set(Dial(host_is_named=self._policy.names_host(urlsplit(url).hostname or "")))
-                async with self._session.get(url, allow_redirects=False, timeout=timeout) as response:
-                    if response.status in (301, 302, 303, 307, 308) and "Location" in response.headers:
-                        url = urljoin(url, response.headers["Location"])
+                dial.host_is_named = self._policy.names_host(target.host)
+                async with self._session.get(
+                    URL(target.url, encoded=True), allow_redirects=False, timeout=timeout
+                ) as response:
+                    location = response.headers.get("Location")
+                    if response.status in (301, 302, 303, 307, 308) and location is not None:
+                        target = redirected(target, location)
                         continue
                     if response.status != 200:
                         return FetchFailed(RETRIEVAL_FAILED, f"the server answered with status {response.status}")
                     return await _read(response, bytes_max)
-            return FetchFailed(TOO_MANY_REDIRECTS, "too many redirects")
+            return FetchFailed(TOO_MANY_REDIRECTS, f"more than {REDIRECTS_MAX} redirects")
+        except BadUrl as bad:
+            return FetchFailed(RETRIEVAL_FAILED, str(bad))
         except TimeoutError:
             return FetchFailed(CONNECTION_FAILED, f"nothing came within {FETCH_TIMEOUT_S:.0f} s")
-        except AddressRefused:
-            return FetchFailed(CONNECTION_FAILED, "the address is not reachable from here")
         except (aiohttp.ClientError, OSError, ValueError):
             # The reason may name an address inside our network, so it stays inside.
-            return FetchFailed(CONNECTION_FAILED, "the connection failed")
+            reason = "the address is not public" if dial.refused else "the connection failed"
+            return FetchFailed(CONNECTION_FAILED, reason)
 
 
 async def _read(response: aiohttp.ClientResponse, bytes_max: int) -> Fetched | FetchFailed:

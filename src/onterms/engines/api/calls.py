@@ -10,7 +10,7 @@ from onterms.core.errors import Refusal
 
 if TYPE_CHECKING:
     from onterms.engines.api.contract import Operation
-    from onterms.engines.api.paging import Page, PageRequest
+    from onterms.engines.api.paging import PageRequest
 
 Credential = Literal["token", "secondary_token", "main_key", "standard_key", "bearer", "operator"]
 
@@ -23,7 +23,8 @@ class Account:
     owner_sid: str
     status: Literal["active", "suspended", "closed"]
     friendly_name: str
-    # A test account runs the magic numbers: nothing is sent, charged or called back. It stands for `owner_sid`'s test credentials.
+    # A test account is `owner_sid`'s test credentials: it runs the magic numbers; nothing is sent, charged or called
+    # back.
     test: bool = False
 
 
@@ -40,9 +41,9 @@ class Caller:
 class Call:
     """One request of a known operation by a known caller, parsed and validated by the contract.
 
-    Shapes: `path` and `params` are keyed by the contract's names (`To`, `DateSent<`) with parsed values (int, bool, float,
-    datetime, date, list of str, dict); parameters that were not sent are absent. `account` is the account acted upon:
-    the one in the path, else the caller's own.
+    Shapes: `path` and `params` are keyed by the contract's names (`To`, `DateSent<`) with parsed values (int, bool,
+    float, datetime, date, list of str, dict); parameters that were not sent are absent. `account` is the account acted
+    upon: the one in the path, else the caller's own.
     """
 
     operation: "Operation"

@@ -96,7 +96,8 @@ class Gatekeeper(Protocol):
 class Limits:
     """What one account may do at once.
 
-    Units: concurrent requests; requests per second (0: no limit) for operations that the contract marks as rate limited.
+    Units: concurrent requests; requests per second (0: no limit) for operations that the contract marks as rate
+    limited.
     """
 
     concurrent_max: int = 1000

@@ -1,4 +1,4 @@
-"""Our own APIs, where the contract has none: `/simulator/v1/...`, `/commercial/v1/...`. JSON in, JSON out, same error body."""
+"""Our own APIs, where the contract has none: `/simulator/v1/...`. JSON in, JSON out, the same error body."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field

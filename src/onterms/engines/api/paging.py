@@ -1,7 +1,7 @@
 """Lists: both of the contract's paging styles over keyset queries.
 
-A page token names the row next to which the page begins (`PA<key>`: after it, `PB<key>`: before it), so that rows inserted
-while a client walks the list neither repeat nor hide a row.
+A page token names the row next to which the page begins (`PA<key>`: after it, `PB<key>`: before it), so that rows
+inserted while a client walks the list neither repeat nor hide a row.
 """
 
 import re
@@ -33,13 +33,15 @@ class PageRequest:
     def keyset(self, column: str, key_parameter: int, *, newest_first: bool = True) -> tuple[str, str]:
         """Return the SQL that bounds and orders the page by a unique text column: (condition, tail).
 
-        Shapes: the condition refers to `${key_parameter}` (bind `self.key`); the tail holds ORDER BY, LIMIT and OFFSET and asks for
-        one row more than the page, which tells whether another page follows.
+        Shapes: the condition refers to `${key_parameter}` (bind `self.key`); the tail holds ORDER BY, LIMIT and
+        OFFSET and asks for one row more than the page, which tells whether another page follows.
         """
         backwards = self.before is not None
         descending = newest_first != backwards
         sign = "<" if descending else ">"
-        condition = f"(${key_parameter}::text IS NULL OR {column} {sign} ${key_parameter})"
+        # Two texts rather than one with OR, for a plan with OR reads every row before the page.
+        bound = f"{column} {sign} ${key_parameter}::text"
+        condition = f"${key_parameter}::text IS NULL" if self.key is None else bound
         order = "DESC" if descending else "ASC"
         return condition, f"ORDER BY {column} {order} LIMIT {self.size + 1} OFFSET {self.offset}"
 

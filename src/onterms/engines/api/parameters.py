@@ -22,7 +22,8 @@ _INTEGER = re.compile(r"^[+-]?\d{1,18}$")
 def decode_pairs(text: bytes) -> list[tuple[str, str]]:
     """Decode `application/x-www-form-urlencoded` text, keeping order, repeats and empty values.
 
-    Bytes that are not UTF-8 become U+FFFD, so that a broken client gets an answer about its parameter and not about its bytes.
+    Bytes that are not UTF-8 become U+FFFD, so that a broken client gets an answer about its parameter and not about
+    its bytes.
     """
     pairs: list[tuple[str, str]] = []
     if not text:
@@ -71,7 +72,7 @@ def compile_parser(name: str, schema: Mapping[str, Any]) -> Parser:
         return _number(name, schema)
     if kind == "boolean":
         return _boolean(name)
-    if kind == "object" or kind is None and "enum" not in schema:
+    if kind == "object" or (kind is None and "enum" not in schema):
         return _json(name)
     if form == "date-time":
         return _datetime(name)

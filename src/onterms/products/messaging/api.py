@@ -9,7 +9,7 @@ from onterms.engines.api import Binding, Call, Page, Reply, serve, serve_batched
 from onterms.products import numbers
 from onterms.products.messaging import errors, wire
 from onterms.products.messaging.model import NewMessage
-from onterms.products.messaging.service import history, send
+from onterms.products.messaging.service import geo, history, send
 from onterms.products.messaging.service.history import MediaLinks
 
 # Twilio docs, "Test credentials": what the magic numbers answer; see also the contract's own table.
@@ -60,6 +60,8 @@ class Api:
             serve("api_v2010:ListMedia", self.list_media),
             serve("api_v2010:FetchMedia", self.fetch_media),
             serve("api_v2010:DeleteMedia", self.delete_media),
+            serve("accounts_v1:FetchMessagingGeopermissions", self.fetch_permissions),
+            serve("accounts_v1:UpdateMessagingGeopermissions", self.update_permissions),
         ]
 
     async def create(self, tx: Tx, calls: list[Call]) -> Sequence[Any]:
@@ -161,6 +163,19 @@ class Api:
             link = self._links.link(account_sid, message_sid, sid)
             return Reply(None, status=307, headers=(("Location", link),))
         return wire.media_of(media)
+
+    async def fetch_permissions(self, tx: Tx, call: Call) -> Mapping[str, Any]:
+        """Show to which countries the account may send."""
+        country = call.params.get("CountryCode") or None
+        return {"permissions": await geo.permissions(tx, call.account.sid, country)}
+
+    async def update_permissions(self, tx: Tx, call: Call) -> Mapping[str, Any]:
+        """Open and close countries."""
+        # One entry a parameter, or one parameter that holds the whole list: official clients differ.
+        wanted = [
+            entry for value in call.params["Permissions"] for entry in (value if isinstance(value, list) else [value])
+        ]
+        return {"permissions": await geo.update_permissions(tx, call.account.sid, wanted)}
 
     async def delete_media(self, tx: Tx, call: Call) -> None:
         """Delete a file."""

@@ -129,6 +129,13 @@ class QueueFull(Refusal):
     code = 21611
 
 
+class TooManyReplies(Refusal):
+    """TwiML answers one number faster than people talk: two programs may be answering each other."""
+
+    code = 14107
+    status = 429
+
+
 class NotComplete(Refusal):
     """The message is still under way."""
 

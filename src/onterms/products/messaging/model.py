@@ -1,9 +1,9 @@
 """A message and its life.
 
 Theory of operation. A message we send is queued when it is accepted, sending while a carrier is being asked, sent once
-the carrier took it, and ends in exactly one of delivered, undelivered, failed or canceled; only a read receipt may follow
-delivered. Carriers report late, twice, out of order or never, so `MOVES` is the one table of what may follow what, and a
-report that does not fit changes nothing. Inbound messages are received and stay so.
+the carrier took it, and ends in exactly one of delivered, undelivered, failed or canceled; only a read receipt may
+follow delivered. Carriers report late, twice, out of order or never, so `MOVES` is the one table of what may follow
+what, and a report that does not fit changes nothing. Inbound messages are received and stay so.
 """
 
 from collections.abc import Mapping

@@ -8,6 +8,9 @@ from onterms.core.db import Row, Tx
 from onterms.engines.api import PageRequest
 from onterms.products.messaging.model import Change, NewMessage, predecessors
 
+# SM and MM are one list in the order of their creation, which the digits after the prefix tell.
+_ORDER = "substr(sid, 3)"
+
 _INSERT = """
 INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
                       media_urls, status, status_callback, valid_until, date_created, date_updated, date_sent, carrier,
@@ -77,8 +80,8 @@ async def page(tx: Tx, account_sid: str, request: PageRequest, filters: Mapping[
 
     Shapes: filters may hold recipient, sender, peer, sent_from, sent_before.
     """
-    args: list[Any] = [account_sid, request.key]
-    condition, tail = request.keyset("sid", 2)
+    args: list[Any] = [account_sid, request.key and request.key[2:]]
+    condition, tail = request.keyset(_ORDER, 2)
     clauses = ["account_sid = $1", condition]
     for name, clause in (
         ("recipient", "recipient = ${}"),
@@ -152,6 +155,21 @@ async def keys_by_sid(tx: Tx, sids: Sequence[str]) -> dict[str, str]:
     return {row["sid"]: row["account_sid"] for row in rows}
 
 
+async def count_replies(tx: Tx, account_sid: str, sender: str, peer: str, since: datetime) -> int:
+    """Count what webhooks answered a peer from a number since a moment."""
+    count: int = await tx.fetchval(
+        """SELECT count(*) FROM messages
+           WHERE account_sid = $1 AND peer = $3 AND sender = $2 AND direction = 'outbound-reply'
+             AND substr(sid, 3) >= $4""",
+        account_sid,
+        sender,
+        peer,
+        # SIDs grow with time, so this bounds the index scan.
+        f"{int(since.timestamp() * 1000):012x}",
+    )
+    return count
+
+
 async def redact(tx: Tx, account_sid: str, sid: str, at: datetime) -> Row | None:
     """Blank a message's body."""
     return await tx.fetchrow(
@@ -184,7 +202,8 @@ async def insert_media(
         at,
     )
     await tx.execute(
-        """UPDATE messages SET num_media = (SELECT count(*) FROM message_media WHERE account_sid = $1 AND message_sid = $2)
+        """UPDATE messages SET num_media = (SELECT count(*) FROM message_media
+                                            WHERE account_sid = $1 AND message_sid = $2)
            WHERE account_sid = $1 AND sid = $2""",
         account_sid,
         message_sid,
@@ -261,7 +280,8 @@ async def set_opt_out(
         """INSERT INTO message_opt_outs (account_sid, sender, peer, opted_out, keyword, changed_at)
            VALUES ($1, $2, $3, $4, $5, $6)
            ON CONFLICT (account_sid, sender, peer)
-           DO UPDATE SET opted_out = excluded.opted_out, keyword = excluded.keyword, changed_at = excluded.changed_at""",
+           DO UPDATE SET opted_out = excluded.opted_out, keyword = excluded.keyword,
+                         changed_at = excluded.changed_at""",
         account_sid,
         sender,
         peer,
@@ -280,13 +300,18 @@ async def blocked_countries(tx: Tx, account_sids: Sequence[str]) -> set[tuple[st
     return {(row["account_sid"], row["country"]) for row in rows}
 
 
-async def set_blocked_countries(tx: Tx, account_sid: str, countries: Sequence[str]) -> None:
-    """Replace an account's blocked countries."""
-    await tx.execute("DELETE FROM message_blocked_countries WHERE account_sid = $1", account_sid)
+async def set_countries(tx: Tx, account_sid: str, *, opened: Sequence[str], blocked: Sequence[str]) -> None:
+    """Open and block countries of an account; others stay as they are."""
     await tx.execute(
-        "INSERT INTO message_blocked_countries (account_sid, country) SELECT $1, unnest($2::text[])",
+        "DELETE FROM message_blocked_countries WHERE account_sid = $1 AND country = ANY($2::text[])",
         account_sid,
-        list(countries),
+        list(opened),
+    )
+    await tx.execute(
+        """INSERT INTO message_blocked_countries (account_sid, country) SELECT $1, unnest($2::text[])
+           ON CONFLICT DO NOTHING""",
+        account_sid,
+        list(blocked),
     )
 
 

@@ -1,4 +1,4 @@
-"""The messaging room's durable steps: fetch media, dispatch to the carrier, call statuses back, converse with webhooks."""
+"""The messaging room's durable steps: fetch media, dispatch to the carrier, call statuses back, talk to webhooks."""
 
 import asyncio
 import logging
@@ -111,7 +111,7 @@ class Tasks:
             await run.complete(tx, [job_of[key] for key in keys if key not in waiting])
         if outbound:
             # First in, first out for each sender: SIDs grow with time.
-            outbound.sort(key=lambda message: message.sid)
+            outbound.sort(key=lambda message: message.sid[2:])
             await self._submit(run, outbound, job_of)
 
     async def _submit(
@@ -228,7 +228,7 @@ class Tasks:
                 self._with.clock,
                 message,
                 line,
-                respond.inbound_params(message, line, {}, media),
+                respond.inbound_params(message, line, media),
                 signing_token=token,
                 idempotency_token=job.payload["token"],
                 cookies=cookies,

@@ -83,8 +83,8 @@ def media_of(media: Row) -> dict[str, Any]:
 def date_bounds(params: Mapping[str, Any], name: str) -> tuple[datetime | None, datetime | None]:
     """Read a date filter in its three spellings as (from, before).
 
-    `Name` means that whole day (or that second, where a time is given), `Name>` that moment and later, `Name<` until the end of
-    that day or second.
+    `Name` means that whole day (or that second, where a time is given), `Name>` that moment and later, `Name<` until
+    the end of that day or second.
     """
     since: datetime | None = None
     before: datetime | None = None

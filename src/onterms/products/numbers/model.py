@@ -94,6 +94,10 @@ class OwnedNumber:
     trunk_sid: str | None
     address_sid: str | None
     api_version: str
+    # Where the number is; empty where the stock does not know.
+    region: str = ""
+    locality: str = ""
+    postal_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)

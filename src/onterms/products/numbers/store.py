@@ -327,8 +327,10 @@ async def held_numbers(tx: Tx, account_sids: Sequence[str] | None, phone_numbers
                v.sid AS v_sid, v.voice_url AS v_url, v.voice_method AS v_method,
                v.voice_fallback_url AS v_fallback_url, v.voice_fallback_method AS v_fallback_method,
                v.status_callback AS v_status_callback, v.status_callback_method AS v_status_callback_method,
-               v.voice_caller_id_lookup AS v_caller_id_lookup
+               v.voice_caller_id_lookup AS v_caller_id_lookup,
+               i.region AS place_region, i.locality AS place_locality, i.postal_code AS place_postal_code
         FROM incoming_numbers AS n
+        LEFT JOIN number_inventory AS i ON i.phone_number = n.phone_number
         LEFT JOIN applications AS s ON s.account_sid = n.account_sid AND s.sid = n.sms_application_sid
         LEFT JOIN applications AS v ON v.account_sid = n.account_sid AND v.sid = n.voice_application_sid
         WHERE n.released_at IS NULL AND n.phone_number = ANY($2) AND ($1::text[] IS NULL OR n.account_sid = ANY($1))

@@ -1,7 +1,7 @@
-"""The conversation with a customer's webhook about one inbound message: fetch TwiML, follow it, collect what it asks for.
+"""The conversation with a customer's webhook about one inbound message: fetch TwiML, follow it, collect its wishes.
 
-Nothing is stored here: the task that runs a conversation commits all of its outcome at once, so a crash repeats the whole
-conversation (with the same idempotency token) and never half of it.
+Nothing is stored here: the task that runs a conversation commits all of its outcome at once, so a crash repeats the
+whole conversation (with the same idempotency token) and never half of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,20 +58,18 @@ class _Step:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-def inbound_params(
-    message: Row, line: OwnedNumber, place: Mapping[str, str], media: Sequence[Row]
-) -> list[tuple[str, str]]:
+def inbound_params(message: Row, line: OwnedNumber, media: Sequence[Row]) -> list[tuple[str, str]]:
     """Return the fields with which an inbound message is announced.
 
-    Shapes: place may hold region, locality and postal_code of the number.
+    Where a handset is, nobody tells us, so the From place stays empty but for the country that its number names.
     """
     sender = e164.parse(message["sender"])
     params = [
         ("ToCountry", line.country),
-        ("ToState", place.get("region", "")),
+        ("ToState", line.region),
         ("SmsMessageSid", message["sid"]),
         ("NumMedia", str(len(media))),
-        ("ToCity", place.get("locality", "")),
+        ("ToCity", line.locality),
         ("FromZip", ""),
         ("SmsSid", message["sid"]),
         ("FromState", ""),
@@ -80,7 +78,7 @@ def inbound_params(
         ("Body", message["body"]),
         ("FromCountry", (sender.country if sender else "") or ""),
         ("To", message["recipient"]),
-        ("ToZip", place.get("postal_code", "")),
+        ("ToZip", line.postal_code),
         ("NumSegments", str(message["num_segments"])),
         ("MessageSid", message["sid"]),
         ("AccountSid", message["account_sid"]),

@@ -1,6 +1,7 @@
 """Accepting messages to send: validated, allowed, stored and queued in the caller's transaction."""
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ FETCH_MEDIA = "messaging.fetch_media"
 BODY_CHARS_MAX = 1600
 MEDIA_MAX = 10
 VALIDITY_S_MAX = 36_000
+# Twilio help, "How many calls and SMS messages per second": between one Twilio number and one other.
+PAIR_REPLIES_MAX = 15
+PAIR_WINDOW = timedelta(seconds=30)
 # Twilio docs, error 21635: landlines of these countries are attempted, others refused.
 LANDLINES_REACHED = frozenset({"US", "CA", "GB"})
 
@@ -175,8 +179,26 @@ async def admit(
     if not composed:
         return {}
     refused = await _refusals(tx, senders, composed, forced)
+    await _break_loops(tx, composed, refused)
     await enqueue(tx, [message for message in composed if message.sid not in refused])
     return refused
+
+
+async def _break_loops(tx: Tx, composed: Sequence[NewMessage], refused: dict[str, Refusal]) -> None:
+    """Refuse TwiML replies over the rate of one pair of numbers, or two webhooks could answer each other for ever."""
+    sent: Counter[tuple[str, str, str]] = Counter()
+    for message in composed:
+        if message.direction != "outbound-reply" or message.sid in refused:
+            continue
+        pair = (message.account_sid, message.sender, message.recipient)
+        if pair not in sent:
+            sent[pair] = await store.count_replies(tx, *pair, message.at - PAIR_WINDOW)
+        sent[pair] += 1
+        if sent[pair] > PAIR_REPLIES_MAX:
+            refused[message.sid] = errors.TooManyReplies(
+                f"more than {PAIR_REPLIES_MAX} replies from {message.sender} to {message.recipient} "
+                f"within {PAIR_WINDOW.seconds} s"
+            )
 
 
 async def _refusals(

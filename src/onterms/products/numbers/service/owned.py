@@ -60,6 +60,9 @@ def _owned(row: Row) -> OwnedNumber:
         trunk_sid=row["trunk_sid"],
         address_sid=row["address_sid"],
         api_version=row["api_version"],
+        region=row["place_region"] or "",
+        locality=row["place_locality"] or "",
+        postal_code=row["place_postal_code"] or "",
     )
 
 

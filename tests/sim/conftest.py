@@ -1,0 +1,191 @@
+"""The real program, started as a process of its own with its embedded PostgreSQL, to be hurt and started again."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import aiohttp.web
+import asyncpg
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+GREETED = b"runs at http://"
+ACCOUNTS = "/2010-04-01/Accounts"
+
+
+class Install:
+    """One data folder and the process that runs on it."""
+
+    def __init__(self, data: Path, http: aiohttp.ClientSession) -> None:
+        self.data = data
+        self.http = http
+        self.env: dict[str, str] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._errors = data.parent / "server.log"
+
+    async def start(self) -> None:
+        """Start the program on ports of the system's choice and return when it says that it runs."""
+        settings = {name: value for name, value in os.environ.items() if not name.startswith("ONTERMS_")}
+        settings |= {"ONTERMS_DATA": str(self.data), "ONTERMS_PORT": "0", "PYTHONPATH": str(SOURCE)}
+        with self._errors.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "onterms.app.cli", "up"),
+                env=settings,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+            )
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            if GREETED in line:
+                break
+        else:
+            raise AssertionError(f"the program ended at its start:\n{self.log()[-4000:]}")
+        self.env = json.loads((self.data / "env.json").read_text())
+
+    def kill(self) -> None:
+        """Send SIGKILL to the program."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+
+    def kill_database(self) -> None:
+        """Send SIGKILL to the database server."""
+        pid_file = self.data / "postgres" / "data" / "postmaster.pid"
+        os.kill(int(pid_file.read_text().split("\n", 1)[0]), signal.SIGKILL)
+
+    async def ended(self) -> int:
+        """Wait until the process has ended and return its status."""
+        assert self._process is not None
+        # What it prints must not fill the pipe.
+        await self._process.communicate()
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+    async def stop(self) -> None:
+        """End the program as an operator does."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self.ended(), 20)
+            except TimeoutError:
+                self.kill()
+                await self.ended()
+                raise
+
+    def log(self) -> str:
+        """Return what the program logged in all its lives."""
+        return self._errors.read_text()
+
+    @property
+    def url(self) -> str:
+        return self.env["ONTERMS_URL"]
+
+    @property
+    def account_sid(self) -> str:
+        return self.env["TWILIO_ACCOUNT_SID"]
+
+    @property
+    def auth(self) -> str:
+        return aiohttp.encode_basic_auth(self.account_sid, self.env["TWILIO_AUTH_TOKEN"])
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        form: Mapping[str, Any] | None = None,
+        *,
+        auth: str | None = None,
+        host: str = "api.twilio.com",
+    ) -> tuple[int, Any]:
+        """Call an operation of the contract and return status and decoded body."""
+        async with self.http.request(
+            method,
+            self.url + path,
+            data=form,
+            headers={"Host": host, "Authorization": auth or self.auth},
+        ) as answer:
+            text = await answer.text()
+            return answer.status, json.loads(text) if text else None
+
+    async def send(self, **form: str) -> tuple[int, Any]:
+        """Create a message for the first account."""
+        return await self.call("POST", f"{ACCOUNTS}/{self.account_sid}/Messages.json", form)
+
+    async def messages(self, account_sid: str | None = None, auth: str | None = None) -> list[Any]:
+        """Walk the whole list of an account's messages."""
+        path: str | None = f"{ACCOUNTS}/{account_sid or self.account_sid}/Messages.json?PageSize=500"
+        found: list[Any] = []
+        while path is not None:
+            status, body = await self.call("GET", path, auth=auth)
+            assert status == 200, body
+            found += body["messages"]
+            path = body["next_page_uri"]
+        return found
+
+    async def own(self, method: str, path: str, body: Any = None) -> Any:
+        """Call a route of our own and return its decoded body."""
+        headers = {"Authorization": f"Bearer {self.env['ONTERMS_OPERATOR_KEY']}"}
+        async with self.http.request(method, self.url + path, json=body, headers=headers) as answer:
+            text = await answer.text()
+            assert answer.status < 300, text
+            return json.loads(text) if text else None
+
+    async def settle(self, advance_s: float) -> None:
+        """Move the sandbox's clock forward, which returns once nothing is left to do until then."""
+        moved = await self.own("POST", "/simulator/v1/clock", {"advance_s": advance_s})
+        assert moved["stopped_by"] is None, moved
+
+    async def database(self) -> Any:
+        """Open a connection to the install's database; it is a superuser's, as the program's own."""
+        return await asyncpg.connect(host=str(self.data / "postgres" / "socket"), user="onterms", database="onterms")
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """Make a data folder on a disk, in reach of the account that PostgreSQL runs under."""
+    base = Path(tempfile.mkdtemp(prefix="onterms-sim-"))
+    base.chmod(0o711)
+    yield base / "data"
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+async def install(data_folder: Path) -> AsyncIterator[Install]:
+    """Make an install that the test starts; whatever the test leaves running is stopped."""
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
+        install = Install(data_folder, http)
+        yield install
+        await install.stop()
+        # A server whose owner was killed lives on until the next start.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            install.kill_database()
+
+
+Handler = Callable[[aiohttp.web.Request], Awaitable[aiohttp.web.StreamResponse]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """Return a starter of web servers on loopback: a customer's side. It takes a handler and returns the URL."""
+    async with AsyncExitStack() as stack:
+
+        async def start(handler: Handler) -> str:
+            server = aiohttp.web.Server(handler)
+            runner = aiohttp.web.ServerRunner(server)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+        yield start
