@@ -239,7 +239,14 @@ async def measure(load: Load, target: Target, connections: int, seconds: int, *,
 
 
 async def _rows(target: Target) -> int:
-    return 0 if target.database is None else await target.database.fetchval("SELECT count(*) FROM messages")
+    """Count what is stored, once nothing is under way any more."""
+    if target.database is None:
+        return 0
+    earlier, now = -1, 0
+    while now != earlier:
+        await asyncio.sleep(0.2)
+        earlier, now = now, await target.database.fetchval("SELECT count(*) FROM messages")
+    return now
 
 
 async def _delivered_per_s(target: Target, before: int) -> int:

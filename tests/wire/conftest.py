@@ -24,6 +24,7 @@ from typing import Any
 import flask
 import pytest
 import requests
+from twilio.base.exceptions import TwilioRestException
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 from twilio.twiml import TwiML
@@ -298,6 +299,19 @@ def handset(server: Server) -> Handset:
     return server.make_handset()
 
 
+@pytest.fixture
+def refused() -> Callable[..., Any]:
+    """Expect the SDK to raise what the server refused, with this code and HTTP status."""
+
+    @contextmanager
+    def expect(code: int, status: int = 400) -> Iterator[None]:
+        with pytest.raises(TwilioRestException) as caught:
+            yield
+        assert (caught.value.code, caught.value.status) == (code, status), caught.value.msg
+
+    return expect
+
+
 @dataclass
 class Heard:
     """One request that a webhook got."""
@@ -316,6 +330,7 @@ class Webhook:
     base: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    _files: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     _answers: dict[str, list[Any]] = field(default_factory=dict)
     _heard: dict[str, "queue.Queue[Heard]"] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -336,6 +351,11 @@ class Webhook:
             self._answers[path] = list(answers)
         return self.url(path)
 
+    def file(self, name: str, data: bytes, content_type: str) -> str:
+        """Serve a file to anybody; return its URL."""
+        self._files[name] = (data, content_type)
+        return self.url(f"/files/{name}")
+
     def _queue(self, path: str) -> "queue.Queue[Heard]":
         with self._lock:
             return self._heard.setdefault(path, queue.Queue())
@@ -353,6 +373,9 @@ class Webhook:
 
     def handle(self, request: flask.Request) -> Any:
         """Check the signature as twilio's documentation shows, keep the request, answer."""
+        if request.path.startswith("/files/"):
+            data, content_type = self._files[request.path.removeprefix("/files/")]
+            return data, 200, {"Content-Type": content_type}
         token = self.tokens.get(request.values.get("AccountSid", ""), "")
         signature = request.headers.get("X-Twilio-Signature", "")
         if not RequestValidator(token).validate(request.url, request.form, signature):

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         "pattern", nargs="?", default="*", help="part of a path, host, operation or room; * matches any"
     )
     commands.add_parser("coverage", help="count served operations per product")
-    document = commands.add_parser("map", help="write docs/map.md")
+    document = commands.add_parser("map", help="write the map of floors, rooms and operations")
     document.add_argument("file", type=Path)
     options = parser.parse_args(arguments)
     try:

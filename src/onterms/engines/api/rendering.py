@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -157,12 +158,16 @@ def singular_name(document: Mapping[str, Any], schema: Mapping[str, Any] | None,
     return camel(last)
 
 
+# XML 1.0 2.2 has no place for these characters, not even escaped.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
 def _xml_value(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return escape(str(value))
+    return _NOT_XML.sub("\ufffd", str(value))
 
 
 def _xml_element(name: str, value: Any) -> str:
@@ -172,7 +177,7 @@ def _xml_element(name: str, value: Any) -> str:
         # A list inside a row: its items carry the singular of its name.
         item_name = name.removesuffix("s")
         return f"<{name}>" + "".join(_xml_element(item_name, item) for item in value) + f"</{name}>"
-    text = _xml_value(value)
+    text = escape(_xml_value(value))
     return f"<{name}>{text}</{name}>" if text else f"<{name}/>"
 
 
@@ -199,7 +204,7 @@ def list_xml(list_key: str, element: str, body: Mapping[str, Any]) -> bytes:
 def error_xml(refusal: Refusal) -> bytes:
     """Render a refusal as the 2010 API's RestException."""
     return to_xml(
-        f"<RestException><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message>"
+        f"<RestException><Code>{refusal.code}</Code><Message>{escape(_xml_value(refusal.message))}</Message>"
         f"<MoreInfo>{ERROR_DOCS}{refusal.code}</MoreInfo><Status>{refusal.status}</Status></RestException>"
     )
 
