@@ -104,8 +104,13 @@ class Browser:
             self.headers | ({"content-type": "application/json"} if body is not None else {}) | (headers or {})
         )
 
+        requests = iter([{"type": "http.request", "body": content, "more_body": False}])
+
         async def receive() -> Any:
-            return {"type": "http.request", "body": content, "more_body": False}
+            for message in requests:
+                return message
+            # This client stays to the end.
+            return await asyncio.Future()
 
         async def send(message: Any) -> None:
             sent.append(message)
@@ -293,6 +298,18 @@ class TestMessages:
         last = (await world.browser.get(f"/console/v1/messages?limit=3&before={sid_of(4)}")).json()
         assert [message["sid"] for message in last["messages"]] == [sid_of(3), sid_of(2), sid_of(1)]
         assert last["has_more"] is False
+
+    async def test_media_messages_take_their_place_among_the_others(self, world: World) -> None:
+        for number in (1, 3, 5):
+            await put_message(world, number)
+            await put_message(world, number + 1, sid=sid_of(number + 1, "MM"))
+        numbers: list[int] = []
+        before = ""
+        for _ in range(3):
+            page = (await world.browser.get(f"/console/v1/messages?limit=2&before={before}")).json()["messages"]
+            numbers += [int(message["sid"][2:], 16) for message in page]
+            before = page[-1]["sid"]
+        assert numbers == [6, 5, 4, 3, 2, 1]
 
     async def test_a_number_is_found_on_either_side(self, world: World) -> None:
         await put_message(world, 1, recipient="+19075550199")
@@ -593,6 +610,34 @@ async def closing(chunks: Any) -> AsyncIterator[Any]:
         await chunks.aclose()
 
 
+class Listener:
+    """A browser that listens to the events until `gone` is set or the server ends them."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.gone = asyncio.Event()
+        self._opened = asyncio.Event()
+        self._requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
+        scope = browser.scope("GET", "/console/v1/events", browser.headers)
+        self.asking = asyncio.ensure_future(browser.edge(scope, self._receive, self._send))
+
+    @classmethod
+    async def connect(cls, browser: Browser) -> "Listener":
+        """Listen, and return when the server has begun to tell."""
+        listener = cls(browser)
+        await listener._opened.wait()
+        return listener
+
+    async def _receive(self) -> Any:
+        for message in self._requests:
+            return message
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        if b"event: ready" in message.get("body", b""):
+            self._opened.set()
+
+
 class TestEvents:
     async def test_what_happens_to_the_account_arrives_and_nothing_of_others(self, world: World) -> None:
         async with asyncio.timeout(20), closing(stream(world.live, OURS, world.clock)) as chunks:
@@ -618,28 +663,30 @@ class TestEvents:
             frames = [frame async for frame in stream(world.live, OURS, world.clock, life_s=0)]
         assert len(frames) == 1
 
-    async def test_a_client_that_goes_leaves_no_subscription(self, world: World) -> None:
-        browser = world.browser
-        opened = asyncio.Event()
-        gone = asyncio.Event()
-        requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
-
-        async def receive() -> Any:
-            for message in requests:
-                return message
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:
-            if b"event: ready" in message.get("body", b""):
-                opened.set()
-
-        asking = asyncio.create_task(
-            browser.edge(browser.scope("GET", "/console/v1/events", browser.headers), receive, send)
-        )
+    async def test_open_streams_end_when_the_server_stops(self, world: World) -> None:
         async with asyncio.timeout(20):
-            await opened.wait()
+            listener = await Listener.connect(world.browser)
+            world.page.end_streams()
+            await listener.asking
+        assert (await world.browser.get("/console/v1/events")).status == 503
+
+    async def test_a_client_that_goes_leaves_no_subscription(self, world: World) -> None:
+        async with asyncio.timeout(20):
+            listener = await Listener.connect(world.browser)
             assert len(world.live._subscriptions) == 1
-            gone.set()
-            await asking
+            listener.gone.set()
+            await listener.asking
         assert len(world.live._subscriptions) == 0
+
+    async def test_no_more_pages_listen_than_the_server_bears(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("onterms.app.page.page.STREAMS_MAX", 1)
+        async with asyncio.timeout(20):
+            listener = await Listener.connect(world.browser)
+            assert (await world.browser.get("/console/v1/events")).status == 503
+            listener.gone.set()
+            await listener.asking
+            again = await Listener.connect(world.browser)
+            again.gone.set()
+            await again.asking

@@ -69,3 +69,8 @@ class TestFailureThrottle:
         throttle = FailureThrottle(burst=1, per_s=1, names_max=2)
         assert [throttle.failed(name, 0.0) > 0 for name in "abca"] == [False] * 4
         assert throttle.failed("a", 0.0) > 0
+
+    def test_name_is_kept_no_longer_than_a_sid_could_be(self) -> None:
+        throttle = FailureThrottle(burst=1, per_s=1)
+        long = "a" * 100_000
+        assert [throttle.failed(long + end, 0.0) > 0 for end in "bcd"] == [False, True, True]

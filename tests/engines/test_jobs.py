@@ -772,3 +772,26 @@ class TestOutage:
                 await enqueue(tx, [_job(1)], crew.clock.now())
             await ran.wait()
         await elsewhere.close()
+
+    async def test_a_job_whose_commit_lost_its_answer_runs_soon_after_the_outage(
+        self, crew: _Crew, connect_args: dict[str, Any]
+    ) -> None:
+        done = _Recorder()
+        # The lease's own sweeps are an hour away.
+        quick = WorkerSettings(lease_s=3600, poll_s=3600, outage_pause_s=0.001, suspect_pause_s=0.001)
+        worker = await crew.start({"t": done}, settings=quick)
+        elsewhere = await Database.connect(connect_args)
+        async with elsewhere.transaction() as tx:
+            await tx.execute(
+                "INSERT INTO jobs (task, payload, due_at, created_at, state, leased_by, attempt) "
+                "VALUES ('t', $1, $2, $2, 'leased', $3, 1)",
+                {"n": 1},
+                crew.clock.now(),
+                worker.lease_id,
+            )
+        async with asyncio.timeout(20):
+            while not await _drop_listeners(elsewhere):
+                pass
+            await worker.settle()
+        await elsewhere.close()
+        assert done.numbers == [1]

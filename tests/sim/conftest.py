@@ -16,6 +16,7 @@ import aiohttp
 import aiohttp.web
 import asyncpg
 import pytest
+import pytest_asyncio
 
 SOURCE = Path(__file__).parents[2] / "src"
 GREETED = b"runs at http://"
@@ -116,6 +117,17 @@ class Install:
             text = await answer.text()
             return answer.status, json.loads(text) if text else None
 
+    async def customer(self, name: str) -> "Customer":
+        """Make an account with a number of its own."""
+        made = await self.own("POST", "/operator/v1/accounts", {"friendly_name": name})
+        customer = Customer(self, made["sid"], made["auth_token"])
+        _, found = await customer.call("GET", "AvailablePhoneNumbers/US/Local")
+        wanted = found["available_phone_numbers"][0]["phone_number"]
+        status, bought = await customer.call("POST", "IncomingPhoneNumbers", {"PhoneNumber": wanted})
+        assert status == 201, bought
+        customer.number, customer.number_sid = bought["phone_number"], bought["sid"]
+        return customer
+
     async def send(self, **form: str) -> tuple[int, Any]:
         """Create a message for the first account."""
         return await self.call("POST", f"{ACCOUNTS}/{self.account_sid}/Messages.json", form)
@@ -149,7 +161,44 @@ class Install:
         return await asyncpg.connect(host=str(self.data / "postgres" / "socket"), user="onterms", database="onterms")
 
 
-@pytest.fixture
+class Customer:
+    """An account of its own."""
+
+    def __init__(self, install: Install, sid: str, token: str) -> None:
+        self.sid = sid
+        self.token = token
+        self.number = self.number_sid = ""
+        self._install = install
+
+    async def call(self, method: str, resource: str, form: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        """Call `/Accounts/{sid}/{resource}.json`."""
+        auth = aiohttp.encode_basic_auth(self.sid, self.token)
+        return await self._install.call(method, f"{ACCOUNTS}/{self.sid}/{resource}.json", form, auth=auth)
+
+    async def send(self, recipient: str, body: str, **form: str) -> tuple[int, Any]:
+        """Create a message."""
+        return await self.call("POST", "Messages", {"To": recipient, "From": self.number, "Body": body, **form})
+
+    async def messages(self) -> list[Any]:
+        """List all messages."""
+        return await self._install.messages(self.sid, aiohttp.encode_basic_auth(self.sid, self.token))
+
+    async def alerts(self) -> list[tuple[int, str]]:
+        """List code and resource of each entry of the debugger."""
+        status, body = await self.call("GET", "Notifications")
+        assert status == 200, body
+        found = []
+        for row in body["notifications"]:
+            auth = aiohttp.encode_basic_auth(self.sid, self.token)
+            status, alert = await self._install.call(
+                "GET", f"/v1/Alerts/{row['sid']}", auth=auth, host="monitor.twilio.com"
+            )
+            assert status == 200, alert
+            found.append((int(alert["error_code"]), alert["resource_sid"]))
+        return found
+
+
+@pytest.fixture(scope="module")
 def data_folder() -> Iterator[Path]:
     """Make a data folder on a disk, in reach of the account that PostgreSQL runs under."""
     base = Path(tempfile.mkdtemp(prefix="onterms-sim-"))
@@ -158,9 +207,9 @@ def data_folder() -> Iterator[Path]:
     shutil.rmtree(base)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def install(data_folder: Path) -> AsyncIterator[Install]:
-    """Make an install that the test starts; whatever the test leaves running is stopped."""
+    """Make an install for a module, whose tests start it; what is left running is stopped."""
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
         install = Install(data_folder, http)
@@ -174,7 +223,7 @@ async def install(data_folder: Path) -> AsyncIterator[Install]:
 Handler = Callable[[aiohttp.web.Request], Awaitable[aiohttp.web.StreamResponse]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
     """Return a starter of web servers on loopback: a customer's side. It takes a handler and returns the URL."""
     async with AsyncExitStack() as stack:

@@ -88,7 +88,11 @@ class TestAnnouncing:
         sms_webhook(MessagingResponse())
         sent = handset.send(fresh_account.number, "look", media_urls=[webhook.file("dot", PNG, "image/png")])
         fields = webhook.heard().fields
-        assert (fields["NumMedia"], fields["MediaContentType0"], fields["MessageSid"]) == ("1", "image/png", sent["sid"])
+        assert (fields["NumMedia"], fields["MediaContentType0"], fields["MessageSid"]) == (
+            "1",
+            "image/png",
+            sent["sid"],
+        )
         assert fields["MediaUrl0"].startswith("https://api.twilio.com/2010-04-01/")
         answer = requests.get(fields["MediaUrl0"], auth=fresh_account.auth, timeout=10)
         assert (answer.content, answer.headers["Content-Type"]) == (PNG, "image/png")
@@ -230,8 +234,6 @@ class TestFailures:
             (("this is no XML", 200, {"Content-Type": "application/xml"}), "12100"),
             (('{"say": "hello"}', 200, {"Content-Type": "application/json"}), "12300"),
             (("<Response>" + "x" * 70_000 + "</Response>", 200, {"Content-Type": "text/xml"}), "11750"),
-            (("", 302, {"Location": "http://10.1.2.3/private"}), "11205"),
-            (("", 302, {"Location": "http://169.254.169.254/latest/meta-data/"}), "11205"),
         ],
     )
     def test_failure_calls_the_fallback_and_is_shown_in_the_debugger(
@@ -262,6 +264,18 @@ class TestFailures:
         handset.send(fresh_account.number, "Hello")
         assert webhook.heard("/fallback").fields["ErrorCode"] == "11205"
         assert handset.bodies() == ["there"]
+
+    @pytest.mark.parametrize("address", ["http://10.1.2.3/private", "http://169.254.169.254/latest/meta-data/"])
+    def test_redirect_to_a_private_address_calls_the_fallback_with_11205(
+        self, client, fresh_account, handset, webhook, sms_webhook, address
+    ):
+        fallback = webhook.answers("/fallback", saying("not there"))
+        sms_webhook(("", 302, {"Location": address}), sms_fallback_url=fallback)
+        handset.send(fresh_account.number, "Hello")
+        assert webhook.heard("/fallback").fields["ErrorCode"] == "11205"
+        assert handset.bodies() == ["not there"]
+        [alert] = client.monitor.v1.alerts.list()
+        assert (alert.error_code, alert.request_url.partition("?")[0]) == ("11205", address)
 
     def test_private_address_is_never_called(self, client, fresh_account, handset):
         client.incoming_phone_numbers(fresh_account.number_sid).update(sms_url="http://192.168.1.1/sms")

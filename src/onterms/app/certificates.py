@@ -82,6 +82,9 @@ class LocalAuthority:
         self._accepts = accepts or (lambda host: hosts.may_certify(host, self._own_domains))
         self._contexts: dict[str, tuple[ssl.SSLContext, datetime]] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o022:
+            # Made under a lenient umask: whoever may write here could put an authority of their own in our place.
+            folder.chmod(0o755)
         self._key = self._load_or_make_key()
         self._certificate = self._load_or_make_certificate()
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())

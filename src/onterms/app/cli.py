@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import fnmatch
+import gc
 import json
 import logging
 import signal
@@ -74,6 +75,7 @@ async def _serve(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, house.stopped.set)
     await house.start()
+    _spare_the_collector()
     try:
         _greet(house)
         await house.stopped.wait()
@@ -81,6 +83,17 @@ async def _serve(settings: Settings) -> int:
         _log.info("stopping")
         await house.stop()
     return 0
+
+
+def _spare_the_collector() -> None:
+    """Keep what lives as long as the process out of garbage collections.
+
+    The compiled contract is half a million objects, and a full collection walks them all while requests wait: 0.1 s,
+    measured. What requests leave behind is freed by counting references; cycles among it are few.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _greet(house: House) -> None:

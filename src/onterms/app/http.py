@@ -10,16 +10,26 @@ import binascii
 import ipaddress
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 import asyncpg
-import msgspec
 
 from onterms.app import hosts
+from onterms.app.doors import ANSWER
+from onterms.carriers.webhook import USER_AGENT
 from onterms.core.clock import Clock
 from onterms.core.db import Database
 from onterms.core.errors import (
@@ -32,7 +42,7 @@ from onterms.core.errors import (
     Unavailable,
 )
 from onterms.engines.api import Caller, Engine, Gatekeeper, OwnReply, OwnRequest, OwnRoute, Request, Response
-from onterms.engines.api.parameters import decode_pairs
+from onterms.engines.api.parameters import decode_json, decode_pairs
 from onterms.engines.api.rendering import error_body, to_json
 
 _log = logging.getLogger("onterms.http")
@@ -44,10 +54,16 @@ Send = Callable[[Message], Awaitable[None]]
 
 # The largest form of the contract is a TwiML of some kilobytes; media goes by URL.
 BODY_BYTES_MAX = 1024 * 1024
+# Ours: a client that is still sending when it is refused sees a broken connection and no answer, so this much more of a
+# body that is too large is read and thrown away.
+DRAINED_BYTES_MAX = 8 * 1024 * 1024
 # Ours: a client that dribbles its body holds a connection no longer than this.
 BODY_TIMEOUT_S = 30.0
 _CLOSE = (("Connection", "close"),)
-# The database is away, stopping or out of room: nothing was committed, and trying again may work.
+# What proxies add: whoever is behind one is not on this machine, though the connection is.
+_FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"})
+_FETCHER = USER_AGENT.encode()
+# The database is away, stopping or out of room. A commit whose answer was lost may have been done all the same.
 _OUTAGES = (
     OSError,
     asyncpg.InterfaceError,
@@ -55,7 +71,14 @@ _OUTAGES = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
 )
+_NOTHING: Mapping[str, Any] = {}
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+@lru_cache(maxsize=256)
+def _canonical(host_header: str) -> str | None:
+    return hosts.canonical(host_header or None)
 
 
 class Keyring(Gatekeeper, Protocol):
@@ -124,7 +147,7 @@ class Edge:
         path = raw_path.partition(b"?")[0].decode("latin-1")
         headers: dict[bytes, bytes] = dict(scope["headers"])
         host_header = headers.get(b"host", b"").decode("latin-1")
-        host = hosts.canonical(host_header or None)
+        host = _canonical(host_header)
         try:
             if host is None or not self._engine.router.knows(host):
                 refusal = NotFound(f"This server does not answer for {host_header[:200]}")
@@ -155,7 +178,7 @@ class Edge:
                 return
             outage = isinstance(error, _OUTAGES)
             refused: Refusal = (
-                Unavailable("The service cannot answer now; nothing was changed")
+                Unavailable("The service cannot answer now")
                 if outage
                 else Refusal("An internal error happened; it was logged", code=20500, status=500)
             )
@@ -189,7 +212,7 @@ class Edge:
         body = await _read_body(receive, headers, route.body_bytes_max)
         request = OwnRequest(
             method=method,
-            path={name: unquote(value) for name, value in match.groupdict().items()},
+            path={name: unquote(value).replace("\0", "\ufffd") for name, value in match.groupdict().items()},
             query=dict(decode_pairs(scope["query_string"])),
             body=_json_object(body),
             at=self._clock.now(),
@@ -207,12 +230,17 @@ class Edge:
         await _send_own(send, receive, reply, scope)
 
     def _is_local(self, scope: Scope, headers: Mapping[bytes, bytes], host_header: str) -> bool:
-        """Tell a person or program on this machine from a page elsewhere that drives its browser.
+        """Tell a person or program on this machine from somebody elsewhere who makes one of them ask.
 
-        The Host must be loopback (else a name that resolves here would do) and a browser's request must come from our
-        own page.
+        The Host must be loopback (else a name that resolves here would do), a browser's request must come from our own
+        page, and what a proxy forwards or one of our own fetchers asks for, whose URLs are customers', is not local.
         """
         if not self._sandbox or not _names_loopback(host_header):
+            return False
+        if not _FORWARDED.isdisjoint(headers) or headers.get(b"user-agent") == _FETCHER:
+            return False
+        # RFC 9112 3.2: of two Host headers nobody knows which one the other side of a proxy went by.
+        if sum(name == b"host" for name, _ in scope["headers"]) != 1:
             return False
         client = scope.get("client")
         if not client or not _is_loopback(client[0]):
@@ -232,7 +260,11 @@ class Edge:
         if authorization is None:
             raise AuthenticationFailed("Authenticate", headers=(("WWW-Authenticate", 'Basic realm="onterms"'),))
         key = _operator_key(authorization)
-        if route.access in ("operator", "sandbox") and key is not None and await self._keyring.is_operator(key):
+        if (
+            route.access in ("operator", "sandbox", "customer")
+            and key is not None
+            and await self._keyring.is_operator(key)
+        ):
             return None, True
         caller = self._keyring.known(authorization) or await self._keyring.authenticate(authorization)
         if route.access == "operator":
@@ -262,16 +294,18 @@ def _is_loopback(address: str) -> bool:
 
 
 def _names_loopback(host_header: str) -> bool:
+    if not _HOST_AND_PORT.fullmatch(host_header):
+        return False
     name = hosts.hostname(host_header)
-    return name == "localhost" or _is_loopback(name.strip("[]"))
+    return name == "localhost" or _is_loopback(name)
 
 
 def _json_object(body: bytes) -> Mapping[str, Any]:
     if not body:
         return {}
     try:
-        value = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+        value = decode_json(body)
+    except ValueError as error:
         raise InvalidParameter("The request body is not JSON") from error
     if not isinstance(value, dict):
         raise InvalidParameter("The request body must be a JSON object")
@@ -279,37 +313,43 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
 
 
 async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    length = headers.get(b"content-length")
-    if length is not None and length.isdigit() and int(length) > limit:
-        raise PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=_CLOSE)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise _Disconnected
-    if not message.get("more_body"):
-        if len(body) > limit:
-            raise PayloadTooLarge(f"The request body may have at most {limit} bytes")
-        return body
-    chunks = [body]
-    size = len(body)
+    length = headers.get(b"content-length", b"")
+    announced = int(length) if length.isdigit() else 0
+    # Who asks first (RFC 9110 10.1.1) has sent nothing yet, and of a flood nothing is read.
+    if announced > limit and (b"expect" in headers or announced > limit + DRAINED_BYTES_MAX):
+        raise _too_large(limit)
+    chunks: list[bytes] = []
+    size = 0
+    more = True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while message.get("more_body"):
+            while more and size <= limit + DRAINED_BYTES_MAX:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise _Disconnected
-                chunk = message.get("body", b"")
+                chunk: bytes = message.get("body", b"")
                 size += len(chunk)
-                if size > limit:
-                    raise PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=_CLOSE)
-                chunks.append(chunk)
+                more = message.get("more_body", False)
+                if size <= limit:
+                    chunks.append(chunk)
     except TimeoutError:
         raise Refusal("The request body did not come in time", code=20408, status=408, headers=_CLOSE) from None
+    if size > limit:
+        raise _too_large(limit)
     return b"".join(chunks)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=_CLOSE)
 
 
 async def _send(send: Send, response: Response, scope: Scope) -> None:
     headers = response.headers
+    # Our own doors take a response in one piece; any other ASGI server gets it the ordinary way.
+    answer = scope.get("extensions", _NOTHING).get(ANSWER, _NOTHING).get("call")
+    if answer is not None and answer(response.status, headers, response.body):
+        scope["onterms.started"] = True
+        return
     # RFC 9110 8.6: no Content-Length with 204.
     if response.status != 204:
         headers.append((b"content-length", b"%d" % len(response.body)))
@@ -335,9 +375,32 @@ async def _send_own(send: Send, receive: Receive, reply: OwnReply, scope: Scope)
         return
     scope["onterms.started"] = True
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    async for chunk in reply.stream:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    # Writing to a client that is gone raises nothing, so its going has to be waited for.
+    writing = asyncio.ensure_future(_write_stream(send, reply.stream))
+    leaving = asyncio.ensure_future(_until_gone(receive))
+    try:
+        await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if writing.done():
+            writing.result()
+    finally:
+        for task in (writing, leaving):
+            task.cancel()
+        await asyncio.gather(writing, leaving, return_exceptions=True)
+
+
+async def _write_stream(send: Send, chunks: AsyncIterator[bytes]) -> None:
+    try:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _masked(path: str) -> str:

@@ -43,9 +43,10 @@ class SignedMediaLinks:
         """
         expires = request.query.get("expires", "")
         path = "/media/{account_sid}/{message_sid}/{sid}".format(**request.path)
-        if not expires.isdigit() or len(expires) > 12:
+        if not (expires.isascii() and expires.isdigit() and len(expires) <= 12):
             raise Forbidden("This link is not valid")
-        if not hmac.compare_digest(self._sign(path, int(expires)), request.query.get("signature", "")):
+        signature = request.query.get("signature", "").encode()
+        if not hmac.compare_digest(self._sign(path, int(expires)).encode(), signature):
             raise Forbidden("This link is not valid")
         if int(expires) < self._clock.now().timestamp():
             raise Forbidden("This link has expired")

@@ -236,6 +236,8 @@ class House:
         authority = LocalAuthority(settings.data / "tls")
         self.doors = await _open(edge, authority, settings)
         self._stack.push_async_callback(self.doors.stop, STOP_GRACE_S)
+        # Event streams never end by themselves, and the doors would wait for them.
+        self._stack.callback(page.end_streams)
         ports = self.doors.ports
         if settings.public_url is None:
             links.base_url = f"http://{settings.host}:{ports.http}"

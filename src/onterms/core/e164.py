@@ -9,15 +9,17 @@ Numbers with a plus may hold the separators that people write, and the trunk zer
 are read by the plan of a region that the caller names, for example that of the sender; with no region they are
 refused, since guessing wrong sends a message to a stranger. Letters and non-ASCII digits are refused.
 
-Three speeds: `plausible_e164` looks at the shape alone; `parse`, `is_e164` and `country_of` ask a cache; behind the
-cache stands the phonenumbers library (20 to 60 us a number, measured).
+Three speeds: `plausible_e164` looks at the shape alone; `is_e164` and mostly `country_of` look at what the plan says of
+length and prefix (1 us, measured), for every message goes to another number; `parse` asks a cache, behind which stands
+the phonenumbers library (20 to 60 us a number, measured).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, Literal, NamedTuple
 
 import phonenumbers
@@ -112,8 +114,18 @@ def plausible_e164(text: str) -> bool:
 
 def is_e164(text: str) -> bool:
     """Tell whether a text is a possible number in canonical E.164 form, without separators or trunk prefix."""
-    number = _analyse(text) if _is_plausible(text) else None
-    return number is not None and number.e164 == text
+    if _is_plausible(text) is None:
+        return False
+    code = _calling_code(text)
+    if code is None:
+        return False
+    plan = _plan(code)
+    national = text[1 + len(code) :]
+    if plan.trunk_prefix is not None and plan.trunk_prefix(national):
+        # Whether those digits are a trunk prefix or the number's own is what the library knows.
+        number = _analyse(text)
+        return number is not None and number.e164 == text
+    return len(national) in plan.lengths
 
 
 def parse(text: str, default_region: str | None = None) -> PhoneNumber | None:
@@ -149,13 +161,10 @@ def country_of(e164: str) -> str | None:
     """
     if _is_plausible(e164) is None:
         return None
-    # No calling code is the beginning of another (ITU-T E.164 6.2.1), so the first hit is the only one.
-    for end in (2, 3, 4):
-        countries = _COUNTRIES_OF_CODE.get(e164[1:end])
-        if countries is not None:
-            break
-    else:
+    code = _calling_code(e164)
+    if code is None:
         return None
+    countries = _COUNTRIES_OF_CODE[code]
     if len(countries) == 1:
         return countries[0] if countries[0] != _NON_GEOGRAPHIC else None
     if e164.startswith("+1"):
@@ -185,6 +194,31 @@ def split_address(text: str) -> Address:
     if colon and channel in CHANNELS:
         return Address(channel, identity)
     return Address("sms", text)
+
+
+class _Plan(NamedTuple):
+    """What tells whether a number is possible: its lengths, and what is dialled before it but is not part of it."""
+
+    lengths: frozenset[int]
+    trunk_prefix: Callable[[str], object] | None
+
+
+def _calling_code(plausible: str) -> str | None:
+    # No calling code is the beginning of another (ITU-T E.164 6.2.1), so the first hit is the only one.
+    for end in (2, 3, 4):
+        code = plausible[1:end]
+        if code in _COUNTRIES_OF_CODE:
+            return code
+    return None
+
+
+@cache
+def _plan(calling_code: str) -> _Plan:
+    main_region = _COUNTRIES_OF_CODE[calling_code][0]
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(calling_code), main_region)
+    assert metadata is not None and metadata.general_desc is not None, f"no metadata for +{calling_code}"
+    prefix = metadata.national_prefix_for_parsing
+    return _Plan(frozenset(metadata.general_desc.possible_length), re.compile(prefix).match if prefix else None)
 
 
 @lru_cache(maxsize=_CACHE_ENTRIES)

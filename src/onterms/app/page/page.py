@@ -18,7 +18,7 @@ from onterms.core.db import Database, Tx
 from onterms.core.errors import Forbidden, InvalidParameter, NotFound, Unavailable
 from onterms.core.ids import SID
 from onterms.engines.api import OwnReply, OwnRequest, OwnRoute
-from onterms.engines.log import Live
+from onterms.engines.log import Live, Subscription
 
 _ASSETS: Final = Path(__file__).parent / "assets"
 _TYPES: Final = {
@@ -36,7 +36,6 @@ _SECURITY: Final = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 _FRESH: Final = (*_SECURITY, ("Cache-Control", "no-store"))
@@ -97,6 +96,8 @@ class Page:
         self._facts = facts
         self._sessions = Sessions(session_key, clock, check_operator)
         self._streams = 0
+        self._following: set[Subscription] = set()
+        self._is_ending = False
         self._files = {
             path.name: (path.read_bytes(), _TYPES[path.suffix])
             for path in sorted(_ASSETS.iterdir())
@@ -151,6 +152,12 @@ class Page:
     def session_valid(self, headers: Mapping[bytes, bytes], at: datetime) -> bool:
         """Tell whether a request carries the cookie of somebody who showed the operator key."""
         return self._sessions.valid(headers, at)
+
+    def end_streams(self) -> None:
+        """End what open pages listen to and take no more of it, so that the listeners can stop without waiting."""
+        self._is_ending = True
+        for subscription in list(self._following):
+            subscription.close()
 
     # ---- the page
 
@@ -248,7 +255,7 @@ class Page:
                 media_urls=row["media_urls"] or (),
                 status_callback=row["status_callback"],
             )
-        elif facts.handset:
+        elif facts.handset and row["body"]:
             code = snippets.receive(facts.base_url, handset=row["sender"], recipient=row["recipient"], body=row["body"])
         else:
             code = None
@@ -272,6 +279,8 @@ class Page:
 
     async def events(self, request: OwnRequest) -> OwnReply:
         """Tell the page what happens as it happens."""
+        if self._is_ending:
+            raise Unavailable("The server is stopping", headers=(("Retry-After", "5"),))
         if self._streams >= STREAMS_MAX:
             raise Unavailable("Too many pages are open", headers=(("Retry-After", "5"),))
         async with self._database.transaction() as tx:
@@ -281,7 +290,7 @@ class Page:
 
     async def _counted(self, account_sid: str) -> AsyncIterator[bytes]:
         self._streams += 1
-        chunks = stream(self._live, account_sid, self._clock)
+        chunks = stream(self._live, account_sid, self._clock, following=self._following)
         try:
             async for chunk in chunks:
                 yield chunk

@@ -34,13 +34,18 @@ async def messages(
     if status is not None:
         args.append(status)
         clauses.append(f"status = ${len(args)}")
-    if before is not None:
-        args.append(before)
-        clauses.append(f"sid < ${len(args)}")
-    rows = await tx.fetch(
-        f"SELECT {_MESSAGE} FROM messages WHERE {' AND '.join(clauses)} ORDER BY sid DESC LIMIT $2", *args
-    )
-    return [_shown_message(row) for row in rows]
+    # SIDs tell the time after their two letters only, so each kind is read from its own end of the key and both are
+    # merged; sorting a whole account by the rest of the SID would read all of it. `g` follows every hexadecimal digit.
+    parts = []
+    for prefix in ("SM", "MM"):
+        args += [prefix, prefix + (before[2:] if before is not None else "g")]
+        span = f"sid >= ${len(args) - 1} AND sid < ${len(args)}"
+        parts.append(
+            f"(SELECT {_MESSAGE} FROM messages WHERE {' AND '.join(clauses)} AND {span} ORDER BY sid DESC LIMIT $2)"
+        )
+    rows = await tx.fetch(" UNION ALL ".join(parts), *args)
+    rows.sort(key=lambda row: row["sid"][2:], reverse=True)
+    return [_shown_message(row) for row in rows[:limit]]
 
 
 async def message(tx: Tx, account_sid: str, sid: str) -> tuple[dict[str, Any], Row] | None:

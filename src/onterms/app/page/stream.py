@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from onterms.core.clock import Clock
-from onterms.engines.log import Gap, Live, Recorded
+from onterms.engines.log import Gap, Live, Recorded, Subscription
 
 # Proxies cut what is silent for a minute; a write to a client that is gone also ends its stream.
 HEARTBEAT_S: Final = 15.0
@@ -25,12 +25,18 @@ async def stream(
     account_sid: str,
     clock: Clock,
     *,
+    following: set[Subscription] | None = None,
     heartbeat_s: float = HEARTBEAT_S,
     gather_s: float = GATHER_S,
     life_s: float = LIFE_S,
 ) -> AsyncIterator[bytes]:
-    """Write `ready`, then `changes` with what happened since the last; a comment when nothing does."""
+    """Write `ready`, then `changes` with what happened since the last; a comment when nothing does.
+
+    Shapes: while it runs, its subscription stands in `following`, and closing that ends the stream.
+    """
     subscription = await live.subscribe(account_sid, queue_max=QUEUE_MAX)
+    if following is not None:
+        following.add(subscription)
     pending: asyncio.Task[Recorded | Gap] | None = None
     end = clock.monotonic() + life_s
     try:
@@ -57,6 +63,8 @@ async def stream(
         if pending is not None:
             pending.cancel()
         subscription.close()
+        if following is not None:
+            following.discard(subscription)
 
 
 def _frame(gathered: list[Recorded | Gap]) -> bytes:

@@ -25,8 +25,8 @@ from onterms.business.accounts.service.authentication import (
     authenticate_bearer,
     is_operator,
 )
-from onterms.business.accounts.service.credentials import create_key, create_main_key, key_secret, signing_token
-from onterms.business.accounts.service.lookups import statuses
+from onterms.business.accounts.service.credentials import create_key, create_main_key, key_secret, revoke_keys, signing_token
+from onterms.business.accounts.service.lookups import main_accounts, statuses
 
 __all__ = [
     "ACCOUNT_ACTIVATED",
@@ -53,7 +53,9 @@ __all__ = [
     "first_credentials",
     "is_operator",
     "key_secret",
+    "main_accounts",
     "own_routes",
+    "revoke_keys",
     "signing_token",
     "statuses",
 ]

@@ -109,6 +109,15 @@ async def statuses(tx: Tx, account_sids: Sequence[str]) -> dict[str, str]:
     return {row["sid"]: row["status"] for row in rows}
 
 
+async def main_accounts(tx: Tx, account_sids: Sequence[str]) -> dict[str, str]:
+    """Return the account at the head of each account's chain of owners."""
+    rows = await tx.fetch(
+        f"SELECT a.sid, coalesce(g.sid, o.sid, a.sid) AS main_sid FROM {_ACCOUNT_TABLES} WHERE a.sid = ANY($1::text[])",
+        list(account_sids),
+    )
+    return {row["sid"]: row["main_sid"] for row in rows}
+
+
 async def test_account(tx: Tx, account_sid: str) -> AccountRecord | None:
     """Find the account that stands for another one's test credentials."""
     row = await tx.fetchrow(
@@ -258,6 +267,7 @@ async def fetch_key(tx: Tx, account_sid: str, sid: str) -> ApiKey | None:
     return None if row is None else _key(row)
 
 
+# tenant: bound through the table of accounts, to the account and the subaccounts it owns.
 async def key_owner(tx: Tx, account_sid: str, sid: str) -> str | None:
     """Tell which of an account and its subaccounts has a key."""
     owner: str | None = await tx.fetchval(
@@ -289,6 +299,12 @@ async def update_key(tx: Tx, account_sid: str, sid: str, friendly_name: str | No
 async def delete_key(tx: Tx, account_sid: str, sid: str) -> bool:
     """Delete a key; False when the account has none of this SID."""
     return await tx.execute("DELETE FROM api_keys WHERE account_sid = $1 AND sid = $2", account_sid, sid) == 1
+
+
+async def delete_keys(tx: Tx, account_sid: str) -> int:
+    """Delete every key of an account and every bearer token of its apps; return how many keys there were."""
+    await tx.execute("DELETE FROM oauth_access_tokens WHERE account_sid = $1", account_sid)
+    return await tx.execute("DELETE FROM api_keys WHERE account_sid = $1", account_sid)
 
 
 async def key_secret(tx: Tx, account_sid: str, sid: str) -> bytes | None:
@@ -387,6 +403,7 @@ async def insert_access_token(
 # Finding credentials: the account is the answer here.
 
 
+# tenant: whose credentials they are is the answer; the secret is checked before anybody acts on it.
 async def credentials_of(tx: Tx, username: str) -> Credentials | None:
     """Find what checks the secret of an account SID or an API key SID."""
     if username.startswith("AC"):
@@ -410,6 +427,7 @@ async def credentials_of(tx: Tx, username: str) -> Credentials | None:
     return Credentials(_record(row), username, row["token_digest"], row["secondary_digest"], row["kind"])
 
 
+# tenant: whose app it is is the answer; the secret is checked before anybody acts on it.
 async def app_credentials(tx: Tx, client_id: str) -> tuple[OAuthApp, bytes, AccountRecord] | None:
     """Find an OAuth app, the digest of its secret and its account by the client id."""
     row = await tx.fetchrow(
@@ -447,6 +465,7 @@ async def lock_first_account(tx: Tx) -> None:
     await tx.execute("SELECT pg_advisory_xact_lock($1)", _FIRST_LOCK)
 
 
+# tenant: the installation's own row, read by the operator's side only.
 async def first_account_sid(tx: Tx) -> str | None:
     """Return the SID of the account made at the first start."""
     sid: str | None = await tx.fetchval("SELECT account_sid FROM accounts_first")

@@ -1,6 +1,5 @@
 """The simulator's own API: handsets, what they receive and send, and faults. JSON in and out, for a sandbox."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -36,9 +35,12 @@ HANDSETS_DEFAULT: Final = 100
 _SEND_BYTES_MAX: Final = MEDIA_MAX * MEDIA_BYTES_MAX * 4 // 3 + 64 * 1024
 # Error codes have five digits, statuses of HTTP three.
 _CODES: Final = (1, 99_999)
+# RFC 1035 2.3.4, and a port.
+_HOST_CHARS_MAX: Final = 260
 _STATUSES: Final = (200, 599)
 _DELAY_S_MAX: Final = 366 * 86_400
 _INT_MAX: Final = 2**31 - 1
+_NUMBER_MAX: Final = 1e15
 
 _DIRECTIONS: Final[dict[str, Sequence[str]]] = {
     "received": ("received",),
@@ -255,7 +257,9 @@ def _fault_of(request: OwnRequest) -> Fault:
         probability = 1.0
     if not 0 < probability <= 1:
         raise SettingInvalid("'probability' is more than 0 and at most 1")
-    host = request.text("host") if body.get("host") is not None else None
+    host = request.text("host", max_length=_HOST_CHARS_MAX) if body.get("host") is not None else None
+    if host is not None and not host.isprintable():
+        raise SettingInvalid("'host' must be a host's name")
     return Fault(
         id=0,
         kind=kind,
@@ -301,7 +305,8 @@ def _number(body: Mapping[str, Any], name: str) -> float | None:
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared before it is made a float: JSON writes whole numbers that no float holds.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_NUMBER_MAX <= value <= _NUMBER_MAX:
         raise SettingInvalid(f"'{name}' must be a number")
     return float(value)
 

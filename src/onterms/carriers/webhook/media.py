@@ -5,7 +5,7 @@ import ssl
 import aiohttp
 from yarl import URL
 
-from onterms.carriers.webhook.client import ThreadedResolver
+from onterms.carriers.webhook.client import USER_AGENT, ThreadedResolver
 from onterms.carriers.webhook.guard import AddressPolicy, Dial, current_dial, guarded_socket_factory
 from onterms.carriers.webhook.target import BadUrl, parse_target, redirected
 from onterms.ports.media import Fetched, FetchFailed
@@ -40,7 +40,12 @@ class WebMediaFetcher:
             limit=64,
             limit_per_host=16,
         )
-        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT},
+            trust_env=False,
+        )
 
     async def close(self) -> None:
         """Close the connections."""

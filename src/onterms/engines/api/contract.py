@@ -62,6 +62,10 @@ class Operation:
     response_schema: Mapping[str, Any] | None
     document: Mapping[str, Any] = field(repr=False)
 
+    # What every request of the operation is asked for.
+    required_query: tuple[Parameter, ...] = ()
+    required_body: tuple[Parameter, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class PathParameter:
@@ -182,6 +186,8 @@ def _compile_operation(
         needs_account=raw.get("security") != [],
         response_schema=response_schema,
         document=document,
+        required_query=tuple(parameter for parameter in query.values() if parameter.required),
+        required_body=tuple(parameter for parameter in body.values() if parameter.required),
     )
 
 

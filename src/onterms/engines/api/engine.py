@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import msgspec
-
 from onterms.core.clock import Clock
 from onterms.core.db import Coalescer, Database
 from onterms.core.errors import (
@@ -25,9 +23,9 @@ from onterms.core.errors import (
 )
 from onterms.core.ids import new_random_sid
 from onterms.engines.api.calls import Account, Binding, Call, Caller, Reply
-from onterms.engines.api.contract import Operation, Parameter, PathParameter
+from onterms.engines.api.contract import Operation, Parameter
 from onterms.engines.api.paging import Page, PageRequest, page_links, page_request
-from onterms.engines.api.parameters import decode_pairs
+from onterms.engines.api.parameters import decode_json, decode_pairs
 from onterms.engines.api.rendering import error_body, error_xml, list_xml, row_xml, rows_csv, to_json
 from onterms.engines.api.routing import Route, Router
 
@@ -219,7 +217,8 @@ class Engine:
         binding = served.binding
         self._limit_rate(operation, caller, context)
         account = await self._account(operation, binding, route, caller)
-        _check_path(operation, route, request)
+        if not route.is_possible:
+            raise NotFound(f"The requested resource {request.path} was not found")
         call = self._parse(request, context, route, operation, binding, caller, account)
         outcome: Any
         if served.coalescer is not None:
@@ -290,10 +289,10 @@ class Engine:
             pairs = decode_pairs(request.body) if _is_form(request.headers.get(b"content-type", b"")) else []
             if pairs:
                 _read(operation.body, pairs, params, binding)
-            _require(operation.body, params, binding)
+            _require(operation.required_body, params, binding)
         elif operation.body_type == "json":
             params.update(_json_object(request.body))
-        _require(operation.query, params, binding)
+        _require(operation.required_query, params, binding)
         paging = page_request(params, operation.page_size_max) if operation.paging != "none" else _NO_PAGING
         headers = {
             name: request.headers[name.lower().encode()].decode("latin-1")
@@ -318,18 +317,23 @@ class Engine:
         assert handler is not None
 
         async def run(calls: list[Call]) -> Sequence[Any]:
+            is_done = False
             try:
                 async with self._database.transaction() as tx:
-                    return await handler(tx, calls)
+                    answers = await handler(tx, calls)
+                    is_done = True
+                return answers
             except Exception as error:
-                if len(calls) == 1:
-                    return [error]
+                # When only the commit fails, nobody knows whether the rows are there: once more could be twice.
+                if is_done or len(calls) == 1:
+                    return [error] * len(calls)
             # One call that the database refuses must not take its neighbours down: each again by itself.
             results: list[Any] = []
             for call in calls:
                 try:
                     async with self._database.transaction() as tx:
-                        results += await handler(tx, [call])
+                        [answer] = await handler(tx, [call])
+                    results.append(answer)
                 except Exception as error:
                     results.append(error)
             return results
@@ -388,13 +392,6 @@ class Engine:
 _NOBODY = Caller(Account("", "", "active", ""), "token", "")
 
 
-def _check_path(operation: Operation, route: Route, request: Request) -> None:
-    """A SID that cannot exist is a resource that does not."""
-    for segment in operation.segments:
-        if isinstance(segment, PathParameter) and segment.matches and not segment.matches(route.path[segment.name]):
-            raise NotFound(f"The requested resource {request.path} was not found")
-
-
 def _is_form(content_type: bytes) -> bool:
     return not content_type or content_type.startswith(b"application/x-www-form-urlencoded")
 
@@ -429,16 +426,16 @@ def _read(
             params[name] = value
 
 
-def _require(known: Mapping[str, Parameter], params: Mapping[str, Any], binding: Binding) -> None:
-    for name, parameter in known.items():
-        if parameter.required and params.get(name) in (None, ""):
-            raise _refused(parameter, binding, f"Missing required parameter {name}")
+def _require(required: Sequence[Parameter], params: Mapping[str, Any], binding: Binding) -> None:
+    for parameter in required:
+        if params.get(parameter.name) in (None, ""):
+            raise _refused(parameter, binding, f"Missing required parameter {parameter.name}")
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(body) if body else {}
-    except msgspec.DecodeError:
+        value = decode_json(body) if body else {}
+    except ValueError:
         raise InvalidParameter("The request body is not JSON") from None
     if not isinstance(value, dict):
         raise InvalidParameter("The request body must be a JSON object")

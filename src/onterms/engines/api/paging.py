@@ -13,6 +13,8 @@ from urllib.parse import quote
 from onterms.core.errors import InvalidParameter
 
 PAGE_SIZE_DEFAULT = 50
+# PostgreSQL's OFFSET is a bigint; no list is as long.
+_OFFSET_MAX = 2**63 - 1
 _TOKEN = re.compile(r"^P([AB])([0-9A-Za-z+:_.|-]{1,200})$")
 
 
@@ -28,7 +30,7 @@ class PageRequest:
     @property
     def offset(self) -> int:
         """Rows to skip, for the old style that gives a page number and no token."""
-        return 0 if self.after or self.before else self.page * self.size
+        return 0 if self.after or self.before else min(self.page * self.size, _OFFSET_MAX)
 
     def keyset(self, column: str, key_parameter: int, *, newest_first: bool = True) -> tuple[str, str]:
         """Return the SQL that bounds and orders the page by a unique text column: (condition, tail).

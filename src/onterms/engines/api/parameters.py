@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,8 +16,9 @@ Parser = Callable[[str], Any]
 
 _TRUE = frozenset(("true", "1", "yes"))
 _FALSE = frozenset(("false", "0", "no", ""))
-_ISO_DATE = re.compile(r"^(\d{4})-(\d{2})-(\d{2})$")
-_INTEGER = re.compile(r"^[+-]?\d{1,18}$")
+# `\d` would take every script's digits.
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def decode_pairs(text: bytes) -> list[tuple[str, str]]:
@@ -32,7 +34,7 @@ def decode_pairs(text: bytes) -> list[tuple[str, str]]:
         if not part:
             continue
         name, _, value = part.partition(b"=")
-        pairs.append((_decode(name), _decode(value)))
+        pairs.append((_decode_name(name) if len(name) <= 64 else _decode(name), _decode(value)))
     return pairs
 
 
@@ -45,21 +47,37 @@ def _decode(raw: bytes) -> str:
     return raw.decode("utf-8", "replace").replace("\x00", "�")
 
 
+# Names are few and the same in every request.
+_decode_name = lru_cache(maxsize=1024)(_decode)
+
+
 def parse_datetime(text: str) -> datetime:
     """Parse ISO 8601 (date only means midnight UTC) or RFC 2822.
 
     Raises: ValueError.
     """
-    if _ISO_DATE.match(text):
+    if _ISO_DATE.fullmatch(text):
         return datetime.fromisoformat(text).replace(tzinfo=UTC)
     try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
         try:
+            value = datetime.fromisoformat(text)
+        except ValueError:
             value = parsedate_to_datetime(text)
-        except (TypeError, IndexError) as error:
-            raise ValueError(text) from error
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (TypeError, IndexError, OverflowError) as error:
+        # Overflow: the first and the last hours of the calendar lie outside it in other time zones.
+        raise ValueError(text) from error
+
+
+def decode_json(text: bytes | str) -> Any:
+    """Decode JSON.
+
+    Raises: ValueError, also for bytes that are not UTF-8 and for what nests too deeply.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError("this is not JSON") from error
 
 
 def compile_parser(name: str, schema: Mapping[str, Any]) -> Parser:
@@ -112,7 +130,7 @@ def _integer(name: str, schema: Mapping[str, Any]) -> Parser:
     maximum = schema.get("maximum") if name != "PageSize" else None
 
     def parse(text: str) -> int:
-        if not _INTEGER.match(text):
+        if not _INTEGER.fullmatch(text):
             raise InvalidParameter(f"{name} must be an integer: '{text[:64]}'")
         value = int(text)
         if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
@@ -156,8 +174,8 @@ def _json(name: str) -> Parser:
         if not text:
             return None
         try:
-            return msgspec.json.decode(text)
-        except msgspec.DecodeError:
+            return decode_json(text)
+        except ValueError:
             raise InvalidParameter(f"{name} must be JSON") from None
 
     return parse

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -17,11 +18,20 @@ from onterms.core.errors import Refusal
 Renderer = Callable[[Mapping[str, Any]], dict[str, Any]]
 _Convert = Callable[[Any], Any]
 
+# OWASP, CSV injection: what spreadsheets take for the start of a formula, also behind a line break and in full width.
+_FORMULA = ("=", "@", "\t", "\r", "\n", "\uff1d", "\uff20", "\uff0b", "\uff0d")
+
 ERROR_DOCS = "https://www.twilio.com/docs/errors/"
 
 
 def rfc2822(value: datetime) -> str:
     """Render as the 2010 API does: `Thu, 24 Aug 2023 05:01:45 +0000`."""
+    return _rfc2822_of_second(value.replace(microsecond=0))
+
+
+# What is accepted in one second carries the same text, and lists repeat theirs; formatting takes 5 us.
+@lru_cache(maxsize=1024)
+def _rfc2822_of_second(value: datetime) -> str:
     return format_datetime(value.astimezone(UTC))
 
 
@@ -228,6 +238,6 @@ def rows_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
 def _csv_cell(value: Any) -> str:
     text = "" if value is None else str(value)
     # A spreadsheet runs a cell that begins like a formula; phone numbers (+ and digits) are harmless.
-    if text[:1] in ("=", "@", "\t", "\r") or (text[:1] in "+-" and not text[1:].isdigit() and text[:1] != ""):
+    if text[:1] in _FORMULA or (text[:1] in "+-" and not text[1:].isdigit() and text[:1] != ""):
         return "'" + text
     return text

@@ -1,12 +1,16 @@
 """From host, method and path to an operation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote
 
 from onterms.engines.api.contract import Operation, PathParameter
 
 FORMATS = ("json", "xml", "csv")
+# At most about 4 MB.
+_REMEMBERED_MAX = 4096
+_REMEMBERED_CHARS_MAX = 200
 
 
 @dataclass(slots=True)
@@ -22,15 +26,18 @@ class Route:
     """Where a request goes: an operation with its path parameters, or the methods the path would take."""
 
     operation: Operation | None
-    path: dict[str, str]
+    path: Mapping[str, str]
     extension: str | None
     allowed: tuple[str, ...] = ()
+    # A SID that cannot exist is a resource that does not.
+    is_possible: bool = True
 
 
 class Router:
     """A tree of path segments per host."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
+        self._remembered = lru_cache(maxsize=_REMEMBERED_MAX)(self._find)
         self._hosts: dict[str, _Node] = {}
         for operation in operations:
             node = self._hosts.setdefault(operation.host, _Node())
@@ -56,6 +63,11 @@ class Router:
 
     def find(self, host: str, method: str, path: str) -> Route | None:
         """Find the operation; None where no operation has this path."""
+        # A busy client asks for few paths, mostly the list it adds to. Hostile ones take no memory: see the bounds.
+        find = self._remembered if len(path) <= _REMEMBERED_CHARS_MAX else self._find
+        return find(host, method, path)
+
+    def _find(self, host: str, method: str, path: str) -> Route | None:
         root = self._hosts.get(host)
         if root is None:
             return None
@@ -78,8 +90,14 @@ class Router:
         found = dict(zip(names, values, strict=True))
         for name, value in found.items():
             if "%" in value:
-                found[name] = unquote(value)
-        return Route(operation, found, extension)
+                # PostgreSQL stores no NUL in text.
+                found[name] = unquote(value).replace("\0", "\ufffd")
+        is_possible = all(
+            segment.matches(found[segment.name])
+            for segment in operation.segments
+            if isinstance(segment, PathParameter) and segment.matches
+        )
+        return Route(operation, found, extension, is_possible=is_possible)
 
     def _walk(self, node: _Node, parts: list[str], index: int, values: list[str], method: str | None) -> _Node | None:
         if index == len(parts):

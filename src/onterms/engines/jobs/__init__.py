@@ -1,7 +1,7 @@
 """Durable jobs: enqueue them with the transaction that needs them, run them in batches. See worker.py for how."""
 
 from onterms.engines.jobs.model import Backoff, DeadLetter, Depth, Job, LeaseLost, NewJob
-from onterms.engines.jobs.queue import cancel, dead_letters, depth, enqueue, replay, set_rate
+from onterms.engines.jobs.queue import cancel, dead_letters, depth, enqueue, enqueuing, replay, set_rate
 from onterms.engines.jobs.worker import Handler, Run, Worker, WorkerSettings
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "dead_letters",
     "depth",
     "enqueue",
+    "enqueuing",
     "replay",
     "set_rate",
 ]

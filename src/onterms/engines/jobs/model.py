@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+
+class NewJob(msgspec.Struct, frozen=True):
     """A job to be enqueued.
 
     Shapes: payload is what JSON can carry. Jobs of one order_key run one at a time in the order they were enqueued,
@@ -25,8 +26,7 @@ class NewJob:
     cost: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A job as its handler receives it.
 
     Units: attempt counts from 1.

@@ -1,6 +1,6 @@
 """What may be done with jobs from outside a worker: enqueue, cancel, replay, look, set a rate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from onterms.core.db import Database, Row, Tx
+from onterms.core.db import Database, Row, Statement, Tx
 from onterms.engines.jobs.model import DeadLetter, Depth, Job, NewJob
 
 CHANNEL = "onterms_jobs"
@@ -50,50 +50,51 @@ def detach(database: Database, worker: LocalWorker) -> None:
         workers.remove(worker)
 
 
+_ENQUEUE = """
+INSERT INTO jobs (task, account_sid, payload, order_key, rate_key, cost, due_at, created_at, leased_by, state, attempt)
+SELECT task, account_sid, payload::jsonb, order_key, rate_key, cost, due_at, $8, leased_by,
+       CASE WHEN leased_by IS NULL THEN 'ready' ELSE 'leased' END,
+       CASE WHEN leased_by IS NULL THEN 0 ELSE 1 END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::timestamptz[], $9::bigint[])
+     WITH ORDINALITY AS job(task, account_sid, payload, order_key, rate_key, cost, due_at, leased_by, place)
+ORDER BY place
+RETURNING id
+"""
+
+
 async def enqueue(tx: Tx, jobs: Sequence[NewJob], at: datetime) -> list[int]:
     """Insert jobs with the caller's transaction and return their ids in the same order."""
     if not jobs:
         return []
-    workers = _local.get(tx.database, ())
+    [ids] = await tx.together(enqueuing(tx, jobs, at))
+    return list(ids)
+
+
+def enqueuing(tx: Tx, jobs: Sequence[NewJob], at: datetime) -> Statement[list[int]]:
+    """Make the statement that enqueues at least one job, for `Tx.together`; it returns their ids in the same order."""
+    workers = list(_local.get(tx.database, ()))
     rooms: dict[tuple[int, str], int] = {}
     holders: list[LocalWorker | None] = []
     payloads: list[str] = []
     due: list[datetime] = []
+    waiting: dict[str, datetime | None] = {}
     for job in jobs:
         payloads.append(msgspec.json.encode(job.payload).decode())
-        due.append(at if job.due_at is None else job.due_at)
-        free = job.order_key is None and job.rate_key is None and due[-1] <= at
-        holders.append(_find_room(workers, rooms, job.task) if free else None)
+        due_at = at if job.due_at is None else job.due_at
+        due.append(due_at)
+        free = job.order_key is None and job.rate_key is None and due_at <= at
+        holder = _find_room(workers, rooms, job.task) if free else None
+        holders.append(holder)
+        if holder is None:
+            earlier = waiting.get(job.task, due_at)
+            waiting[job.task] = None if earlier is None or due_at <= at else min(due_at, earlier)
     leases = [None if holder is None else holder.lease_id for holder in holders]
-    rows = await tx.fetch(
-        """
-        INSERT INTO jobs (task, account_sid, payload, order_key, rate_key, cost, due_at, created_at,
-                          leased_by, state, attempt)
-        SELECT task, account_sid, payload::jsonb, order_key, rate_key, cost, due_at, $8, leased_by,
-               CASE WHEN leased_by IS NULL THEN 'ready' ELSE 'leased' END,
-               CASE WHEN leased_by IS NULL THEN 0 ELSE 1 END
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::timestamptz[],
-                    $9::bigint[])
-             WITH ORDINALITY AS job(task, account_sid, payload, order_key, rate_key, cost, due_at, leased_by, place)
-        ORDER BY place
-        RETURNING id
-        """,
-        [job.task for job in jobs],
-        [job.account_sid for job in jobs],
-        payloads,
-        [job.order_key for job in jobs],
-        [job.rate_key for job in jobs],
-        [job.cost for job in jobs],
-        due,
-        at,
-        leases,
-    )
-    ids: list[int] = [row["id"] for row in rows]
 
-    handed: dict[tuple[int, int], tuple[LocalWorker, list[Job]]] = {}
-    waiting: dict[str, datetime] = {}
-    for id_, job, payload, due_at, holder, lease_id in zip(ids, jobs, payloads, due, holders, leases, strict=True):
-        if holder is not None and lease_id is not None:
+    async def finish(ids: list[int]) -> list[int]:
+        handed: dict[tuple[int, int], tuple[LocalWorker, list[Job]]] = {}
+        for id_, job, payload, due_at, holder, lease_id in zip(ids, jobs, payloads, due, holders, leases, strict=True):
+            if holder is None or lease_id is None:
+                continue
             made = Job(
                 id=id_,
                 task=job.task,
@@ -108,12 +109,27 @@ async def enqueue(tx: Tx, jobs: Sequence[NewJob], at: datetime) -> list[int]:
                 created_at=at,
             )
             handed.setdefault((id(holder), lease_id), (holder, []))[1].append(made)
-        else:
-            waiting[job.task] = min(due_at, waiting.get(job.task, due_at))
-    for (_, lease_id), (holder, made_jobs) in handed.items():
-        tx.after_commit(partial(holder.hand_over, lease_id, made_jobs))
-    await announce(tx, {task: None if due_at <= at else due_at for task, due_at in waiting.items()})
-    return ids
+        for (_, lease_id), (holder, made_jobs) in handed.items():
+            tx.after_commit(partial(holder.hand_over, lease_id, made_jobs))
+        _wake_after_commit(tx, workers, waiting)
+        return ids
+
+    return Statement(
+        _ENQUEUE,
+        [
+            [job.task for job in jobs],
+            [job.account_sid for job in jobs],
+            payloads,
+            [job.order_key for job in jobs],
+            [job.rate_key for job in jobs],
+            [job.cost for job in jobs],
+            due,
+            at,
+            leases,
+        ],
+        finish,
+        notify=[(CHANNEL, task) for task in _abroad(workers, waiting)],
+    )
 
 
 def _find_room(workers: Sequence[LocalWorker], rooms: dict[tuple[int, str], int], task: str) -> LocalWorker | None:
@@ -133,6 +149,13 @@ async def announce(tx: Tx, tasks: dict[str, datetime | None]) -> None:
     if not tasks:
         return
     workers = list(_local.get(tx.database, ()))
+    abroad = _abroad(workers, tasks)
+    if abroad:
+        await tx.execute("SELECT pg_notify($1, task) FROM unnest($2::text[]) AS task", CHANNEL, abroad)
+    _wake_after_commit(tx, workers, tasks)
+
+
+def _abroad(workers: Sequence[LocalWorker], tasks: Mapping[str, datetime | None]) -> list[str]:
     abroad: list[str] = []
     for task, due_at in tasks.items():
         rooms = [room for worker in workers if (room := worker.room(task)) is not None]
@@ -140,16 +163,19 @@ async def announce(tx: Tx, tasks: dict[str, datetime | None]) -> None:
         # worker of this process will take soon.
         if not rooms or (due_at is None and not any(rooms)):
             abroad.append(task)
-    if abroad:
-        await tx.execute("SELECT pg_notify($1, task) FROM unnest($2::text[]) AS task", CHANNEL, abroad)
+    return abroad
+
+
+def _wake_after_commit(tx: Tx, workers: Sequence[LocalWorker], tasks: Mapping[str, datetime | None]) -> None:
+    if not workers or not tasks:
+        return
 
     def wake() -> None:
         for worker in workers:
             for task, due_at in tasks.items():
                 worker.wake(task, due_at)
 
-    if workers:
-        tx.after_commit(wake)
+    tx.after_commit(wake)
 
 
 async def cancel(tx: Tx, ids: Sequence[int]) -> list[int]:

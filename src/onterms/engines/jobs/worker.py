@@ -37,7 +37,7 @@ not take others down; a job that fails alone is retried after its back-off, and 
 
 Orphans: a commit whose answer was lost, or a settlement that failed, leaves a row leased by us that no memory knows of.
 What is seen so in two successive sweeps is put back; the pause between them covers the hand-over that is just on its
-way.
+way. Sweeps come with each renewal of the lease, and at once after trouble with the database.
 """
 
 import asyncio
@@ -74,6 +74,7 @@ class WorkerSettings:
     lease_s: float = 30.0
     poll_s: float = 5.0
     outage_pause_s: float = 1.0
+    suspect_pause_s: float = 1.0
     random: Callable[[], float] = random.random
 
 
@@ -197,6 +198,7 @@ class Worker:
         self._ended = asyncio.Event()
         self._moved = asyncio.Event()
         self._timer = asyncio.Event()
+        self._trouble = asyncio.Event()
 
     def register(
         self,
@@ -359,6 +361,7 @@ class Worker:
                 await serve()
             except Exception:
                 _log.exception("worker %s: trouble with the database; trying again", self.name)
+                self._trouble.set()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._settings.outage_pause_s):
                         await self._stopping.wait()
@@ -418,6 +421,7 @@ class Worker:
             await self._handle(lane, lease_id, jobs)
         except Exception:
             _log.exception("worker %s: %s could not be settled and will run again", self.name, lane.task)
+            self._trouble.set()
         finally:
             lane.running -= 1
             if not self._stopping.is_set():
@@ -507,8 +511,14 @@ class Worker:
             if not is_ours:
                 _log.warning("worker %s: its lease ran out; starting a new one", self.name)
                 self._start_over(lease_id)
+            self._trouble.clear()
             await self._sweep()
-            await asyncio.sleep(self._settings.lease_s / 3)
+            if self._suspects:
+                await asyncio.sleep(min(self._settings.suspect_pause_s, self._settings.lease_s / 3))
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.lease_s / 3):
+                    await self._trouble.wait()
 
     def _start_over(self, lease_id: int) -> None:
         self._lease_id = lease_id

@@ -19,7 +19,7 @@ can miss its partition, and a timeline looks into as few indexes as there are ti
 
 from onterms.engines.log.live import Gap, Live, Subscription
 from onterms.engines.log.model import Event, Position, Recorded
-from onterms.engines.log.store import advance, append, ensure_partitions, read, start_at_end, timeline
+from onterms.engines.log.store import advance, append, appending, ensure_partitions, read, start_at_end, timeline
 
 __all__ = [
     "Event",
@@ -30,6 +30,7 @@ __all__ = [
     "Subscription",
     "advance",
     "append",
+    "appending",
     "ensure_partitions",
     "read",
     "start_at_end",

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from onterms.core.db import Row, Tx
+from onterms.core.db import Row, Statement, Tx
 from onterms.engines.log.model import Event, Position, Recorded
 
 CHANNEL = "onterms_log"
@@ -20,37 +20,47 @@ _COLUMNS = "id, at, type, account_sid, subject_sid, data, txid"
 _HORIZON = "(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (SELECT base FROM log_epoch))"
 
 
+_APPEND = """
+INSERT INTO events (at, account_sid, type, subject_sid, data, txid)
+SELECT $1, account_sid, type, subject_sid, data::jsonb,
+       pg_current_xact_id()::text::bigint + (SELECT base FROM log_epoch)
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
+     WITH ORDINALITY AS event(account_sid, type, subject_sid, data, place)
+ORDER BY place
+RETURNING id
+"""
+
+
 async def append(tx: Tx, events: Sequence[Event], at: datetime) -> list[int]:
     """Write events with the caller's transaction and return their ids in the same order."""
     if not events:
         return []
-    # PostgreSQL delivers equal notifications of one transaction once, however often it appends.
-    row = await tx.fetchrow(
-        """
-        WITH written AS (
-            INSERT INTO events (at, account_sid, type, subject_sid, data, txid)
-            SELECT $1, account_sid, type, subject_sid, data::jsonb,
-                   pg_current_xact_id()::text::bigint + (SELECT base FROM log_epoch)
-            FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
-                 WITH ORDINALITY AS event(account_sid, type, subject_sid, data, place)
-            ORDER BY place
-            RETURNING id
-        )
-        SELECT array_agg(id ORDER BY id) AS ids, pg_notify($6, '') FROM written
-        """,
-        at,
-        [event.account_sid for event in events],
-        [event.type for event in events],
-        [event.subject_sid for event in events],
-        [msgspec.json.encode(event.data).decode() for event in events],
-        CHANNEL,
+    [ids] = await tx.together(appending(tx, events, at))
+    return list(ids)
+
+
+def appending(tx: Tx, events: Sequence[Event], at: datetime) -> Statement[list[int]]:
+    """Make the statement that appends at least one event, for `Tx.together`; it returns their ids in the same order."""
+
+    async def finish(ids: list[int]) -> list[int]:
+        # A day of more events than were made room for must not wait for the daily call.
+        if (ids[0] - 1) // _PARTITION_EVENTS != ids[-1] // _PARTITION_EVENTS:
+            await _make_partitions(tx)
+        return ids
+
+    return Statement(
+        _APPEND,
+        [
+            at,
+            [event.account_sid for event in events],
+            [event.type for event in events],
+            [event.subject_sid for event in events],
+            [msgspec.json.encode(event.data).decode() for event in events],
+        ],
+        finish,
+        # PostgreSQL delivers equal notifications of one transaction once, however often it appends.
+        notify=[(CHANNEL, "")],
     )
-    assert row is not None
-    ids: list[int] = row["ids"]
-    # A day of more events than were made room for must not wait for the daily call.
-    if (ids[0] - 1) // _PARTITION_EVENTS != ids[-1] // _PARTITION_EVENTS:
-        await _make_partitions(tx)
-    return ids
 
 
 async def timeline(tx: Tx, account_sid: str, subject_sid: str) -> list[Recorded]:
@@ -74,6 +84,7 @@ async def read(tx: Tx, consumer: str, limit: int) -> list[Recorded]:
     return await read_after(tx, Position(row["txid"], row["id"]), limit)
 
 
+# tenant: consumers read the log of all accounts; whoever shows events picks the account's by `timeline`.
 async def read_after(tx: Tx, position: Position, limit: int) -> list[Recorded]:
     """List the final events after a position."""
     rows = await tx.fetch(
@@ -88,6 +99,7 @@ async def read_after(tx: Tx, position: Position, limit: int) -> list[Recorded]:
     return [_recorded(row) for row in rows]
 
 
+# tenant: a position in the log of all accounts, and no row of it.
 async def has_more(tx: Tx, position: Position) -> bool:
     """Tell whether committed events follow a position, final or not."""
     found: bool = await tx.fetchval(
@@ -125,6 +137,7 @@ async def ensure_partitions(tx: Tx) -> list[str]:
     return await _make_partitions(tx)
 
 
+# tenant: transaction ids of the whole log.
 async def _notice_restore(tx: Tx) -> None:
     # No row can have a transaction id that was not given out yet, unless it comes from another cluster.
     await tx.execute(

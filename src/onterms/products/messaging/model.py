@@ -7,9 +7,10 @@ what, and a report that does not fit changes nothing. Inbound messages are recei
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+
+import msgspec
 
 from onterms.core.db import Row
 
@@ -47,6 +48,9 @@ TERMINAL = frozenset({"delivered", "undelivered", "failed", "read", "canceled", 
 # ours between two of theirs and is not either.
 CALLED_BACK = frozenset({"sent", "delivered", "undelivered", "failed", "read", "canceled"})
 
+# What only a message that left can become.
+IMPLY_SENT = frozenset({"delivered", "undelivered", "read"})
+
 
 def may_follow(current: str, wanted: str) -> bool:
     """Tell whether a message may move from one status to another."""
@@ -58,8 +62,7 @@ def predecessors(wanted: str) -> list[str]:
     return [current for current, following in MOVES.items() if wanted in following]
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A message about to be stored."""
 
     account_sid: str
@@ -85,8 +88,7 @@ class NewMessage:
         return self.sender if self.direction == "inbound" else self.recipient
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A status a message shall move to, if it still may."""
 
     account_sid: str

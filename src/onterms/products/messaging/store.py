@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from onterms.core.db import Row, Tx
+from onterms.core.db import Row, Statement, Tx
 from onterms.engines.api import PageRequest
 from onterms.products.messaging.model import Change, NewMessage, predecessors
 
@@ -30,28 +30,40 @@ RETURNING sid
 
 async def insert(tx: Tx, messages: Sequence[NewMessage]) -> set[str]:
     """Store messages and return the SIDs that are new; an inbound message seen before is not."""
-    rows = await tx.fetch(
+    [new] = await tx.together(inserting(messages))
+    return set(new)
+
+
+def inserting(messages: Sequence[NewMessage]) -> Statement[set[str]]:
+    """Make the statement that stores messages, for `Tx.together`; it returns the SIDs that are new."""
+    return Statement(
         _INSERT,
-        [m.account_sid for m in messages],
-        [m.sid for m in messages],
-        [m.direction for m in messages],
-        [m.sender for m in messages],
-        [m.recipient for m in messages],
-        [m.peer for m in messages],
-        [m.body for m in messages],
-        [m.encoding for m in messages],
-        [m.num_segments for m in messages],
-        [m.num_media for m in messages],
-        # A URL holds no line break, so one text carries the list through unnest, which would flatten nested arrays.
-        ["\n".join(m.media_urls) if m.media_urls else None for m in messages],
-        [m.status for m in messages],
-        [m.status_callback for m in messages],
-        [m.valid_until for m in messages],
-        [m.at for m in messages],
-        [m.carrier for m in messages],
-        [m.carrier_id for m in messages],
+        [
+            [m.account_sid for m in messages],
+            [m.sid for m in messages],
+            [m.direction for m in messages],
+            [m.sender for m in messages],
+            [m.recipient for m in messages],
+            [m.peer for m in messages],
+            [m.body for m in messages],
+            [m.encoding for m in messages],
+            [m.num_segments for m in messages],
+            [m.num_media for m in messages],
+            # A URL holds no line break, so one text carries the list through unnest, which would flatten nested arrays.
+            ["\n".join(m.media_urls) if m.media_urls else None for m in messages],
+            [m.status for m in messages],
+            [m.status_callback for m in messages],
+            [m.valid_until for m in messages],
+            [m.at for m in messages],
+            [m.carrier for m in messages],
+            [m.carrier_id for m in messages],
+        ],
+        _as_set,
     )
-    return {row["sid"] for row in rows}
+
+
+async def _as_set(values: list[str]) -> set[str]:
+    return set(values)
 
 
 async def fetch(tx: Tx, account_sid: str, sid: str) -> Row | None:
@@ -289,6 +301,28 @@ async def set_opt_out(
         keyword,
         at,
     )
+
+
+async def objections(
+    tx: Tx, pairs: Sequence[tuple[str, str, str]], account_sids: Sequence[str]
+) -> tuple[set[tuple[str, str, str]], set[tuple[str, str]]]:
+    """Return what `opted_out` and `blocked_countries` do, at the cost of one statement."""
+    rows = await tx.fetch(
+        """SELECT o.account_sid, o.sender, o.peer, NULL AS country FROM message_opt_outs o
+           JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (account_sid, sender, peer)
+             ON o.account_sid = k.account_sid AND o.sender = k.sender AND o.peer = k.peer
+           WHERE o.opted_out
+           UNION ALL
+           SELECT account_sid, NULL, NULL, country FROM message_blocked_countries
+           WHERE account_sid = ANY($4::text[])""",
+        [pair[0] for pair in pairs],
+        [pair[1] for pair in pairs],
+        [pair[2] for pair in pairs],
+        list(account_sids),
+    )
+    stopped = {(row["account_sid"], row["sender"], row["peer"]) for row in rows if row["country"] is None}
+    blocked = {(row["account_sid"], row["country"]) for row in rows if row["country"] is not None}
+    return stopped, blocked
 
 
 async def blocked_countries(tx: Tx, account_sids: Sequence[str]) -> set[tuple[str, str]]:

@@ -78,6 +78,9 @@ class Tasks:
     def __init__(self, surroundings: Surroundings) -> None:
         self._at = surroundings.clock.now
         self._with = surroundings
+        # Set when the batch that began last has been at the carrier.
+        self._submitted = asyncio.Event()
+        self._submitted.set()
 
     def register(self, worker: jobs.Worker) -> None:
         """Join the handlers to a worker."""
@@ -87,7 +90,27 @@ class Tasks:
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
 
     async def dispatch(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
-        """Hand queued messages to the carrier and record its answers."""
+        """Hand queued messages to the carrier and record its answers.
+
+        Batches overlap in all but the hand-over: there they keep the order in which they began, so that what a sender
+        said first arrives first.
+        """
+        before, submitted = self._submitted, asyncio.Event()
+        self._submitted = submitted
+        try:
+            outbound, job_of = await self._begin(run, batch)
+            await before.wait()
+            if outbound:
+                await self._submit(run, outbound, job_of, submitted)
+        finally:
+            # A batch that failed, or had nothing to hand over, does not let the next one past those before it either.
+            await before.wait()
+            submitted.set()
+
+    async def _begin(
+        self, run: jobs.Run, batch: list[jobs.Job]
+    ) -> tuple[list[OutboundMessage], dict[tuple[str, str], jobs.Job]]:
+        """Mark a batch's messages as sending and return those to hand over, in order."""
         carrier = self._with.carrier
         keys = [_key(job) for job in batch]
         job_of = {_key(job): job for job in batch}
@@ -109,16 +132,20 @@ class Tasks:
             # Whatever is not in the queue any more (canceled, failed, already sent) has nothing left to do here.
             waiting = {(message.account_sid, message.sid) for message in outbound}
             await run.complete(tx, [job_of[key] for key in keys if key not in waiting])
-        if outbound:
-            # First in, first out for each sender: SIDs grow with time.
-            outbound.sort(key=lambda message: message.sid[2:])
-            await self._submit(run, outbound, job_of)
+        # First in, first out for each sender: SIDs grow with time.
+        outbound.sort(key=lambda message: message.sid[2:])
+        return outbound, job_of
 
     async def _submit(
-        self, run: jobs.Run, outbound: list[OutboundMessage], job_of: dict[tuple[str, str], jobs.Job]
+        self,
+        run: jobs.Run,
+        outbound: list[OutboundMessage],
+        job_of: dict[tuple[str, str], jobs.Job],
+        submitted: asyncio.Event,
     ) -> None:
         carrier = self._with.carrier
         outcomes = await carrier.submit(outbound)
+        submitted.set()
         changes: list[Change] = []
         again: list[tuple[OutboundMessage, str]] = []
         for message, outcome in zip(outbound, outcomes, strict=True):

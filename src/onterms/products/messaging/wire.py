@@ -1,7 +1,7 @@
 """The messaging room's outside shapes."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from onterms.core.db import Row
@@ -90,15 +90,19 @@ def date_bounds(params: Mapping[str, Any], name: str) -> tuple[datetime | None, 
     before: datetime | None = None
     exact = params.get(name)
     if exact is not None:
-        since, before = exact, exact + _grain(exact)
+        since, before = exact, _end(exact)
     if (later := params.get(name + ">")) is not None:
         since = later if since is None else max(since, later)
     if (until := params.get(name + "<")) is not None:
-        end = until + _grain(until)
+        end = _end(until)
         before = end if before is None else min(before, end)
     return since, before
 
 
-def _grain(value: datetime) -> timedelta:
+def _end(value: datetime) -> datetime:
     midnight = value.hour == value.minute == value.second == value.microsecond == 0
-    return timedelta(days=1) if midnight else timedelta(seconds=1)
+    try:
+        return value + (timedelta(days=1) if midnight else timedelta(seconds=1))
+    except OverflowError:
+        # The last day of the calendar has no day after it.
+        return datetime.max.replace(tzinfo=UTC)

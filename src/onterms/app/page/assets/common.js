@@ -93,6 +93,10 @@ export const formatted = {
   full: (at) => `${DAY_AND_YEAR.format(at)}, ${CLOCK.format(at)}`,
 };
 
+/** The server's clock, which a sandbox may have moved ahead of this machine's. */
+export const clock = { ahead_ms: 0 };
+export const isToday = (at) => formatted.day(at) === formatted.day(new Date(Date.now() + clock.ahead_ms));
+
 /** Show a time short, and in full on hovering. */
 export function timeOf(text, format = formatted.time) {
   const at = new Date(text);
@@ -107,7 +111,7 @@ export function span(ms) {
   const minutes = Math.round(ms / 60_000);
   if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
   const days = Math.floor(hours / 24);
   return hours % 24 ? `${days} d ${hours % 24} h` : `${days} d`;
 }
@@ -166,16 +170,17 @@ export function copyButton(label, text) {
   return el("button", { type: "button", class: "bare", "aria-label": label, title: label, onclick: (event) => copyFrom(event.currentTarget, text) }, icon("copy"));
 }
 
-/** Pictures of our own server come from this page's origin, under whatever name it was opened. */
+const MEDIA = /^\/media\/(AC[0-9a-f]{32})\/([A-Z]{2}[0-9a-f]{32})\/(ME[0-9a-f]{32})$/;
+
+/** Where this page may load a picture from: itself, whatever public name a link of ours gives the server. */
 export function pictureAddress(url) {
   if (url.startsWith("data:image/")) return url;
   try {
     const parsed = new URL(url, location.origin);
-    // A signed link of ours may name the server by its public address, which this browser need not reach.
-    const isOurs = parsed.origin === location.origin || /^\/media\/AC[0-9a-f]{32}\//.test(parsed.pathname);
-    if (isOurs) {
-      return parsed.pathname + parsed.search;
-    }
+    const [, account, message, media] = MEDIA.exec(parsed.pathname) ?? [];
+    // Signed links expire, and the clock may have been moved past that; what the page may read anyway does not.
+    if (account === page.account) return `/console/v1/messages/${message}/media/${media}`;
+    if (account || parsed.origin === location.origin) return parsed.pathname + parsed.search;
   } catch {
     // Not a URL: nothing to show.
   }

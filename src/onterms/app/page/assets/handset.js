@@ -80,6 +80,7 @@ export function startHandset({ openMessage }) {
     }
     if (asked !== number) return;
     complain("handset-problem", null);
+    conversation.dataset.number = asked;
     if (asked !== shownNumber || messages.length < shown.size || messages.every((message) => !shown.has(message.id))) {
       shown = new Map();
       shownNumber = asked;

@@ -1,5 +1,5 @@
 // The message log: newest first, filtered, in pages; rows keep their place in the document while they change.
-import { ask, badge, byId, copyButton, el, formatted, icon, oneAtATime, page, timeOf } from "./common.js";
+import { ask, badge, byId, copyButton, el, formatted, icon, isToday, oneAtATime, page, timeOf } from "./common.js";
 
 const PAGE_SIZE = 25;
 
@@ -29,7 +29,7 @@ export function startLog({ openMessage }) {
       el("span", { class: "peers" }, el("span", {}, message.from), el("span", { class: "to-arrow", "aria-label": "to" }, "→"), el("span", {}, message.to)),
       el("span", { class: "state" }, extra, badge(message.status)),
       el("span", { class: message.body ? "words" : "words none" }, clip, words),
-      timeOf(message.created_at, (at) => (formatted.day(at) === formatted.day(new Date()) ? formatted.time(at) : `${formatted.day(at)}, ${formatted.minute(at)}`)),
+      timeOf(message.created_at, (at) => (isToday(at) ? formatted.time(at) : `${formatted.day(at)}, ${formatted.minute(at)}`)),
     );
   }
 

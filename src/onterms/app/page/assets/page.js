@@ -1,5 +1,5 @@
 // The page: joins its parts, listens to what happens, shows clock, credentials and alerts.
-import { ask, byId, copyFrom, el, formatted, oneAtATime, page, span, timeOf, toast } from "./common.js";
+import { ask, byId, clock, copyFrom, el, formatted, isToday, oneAtATime, page, span, timeOf, toast } from "./common.js";
 import { startDetail } from "./detail.js";
 import { startHandset } from "./handset.js";
 import { startLog } from "./log.js";
@@ -32,7 +32,7 @@ const refreshAlerts = oneAtATime(async () => {
   );
   alertList.replaceChildren(...alerts.map((alert) => {
     const content = [
-      el("span", { class: "alert-top" }, el("b", { class: "code-tag", "data-level": alert.level }, String(alert.code)), el("span", { class: "meaning" }, alert.meaning), timeOf(alert.at, formatted.minute)),
+      el("span", { class: "alert-top" }, el("b", { class: "code-tag", "data-level": alert.level }, String(alert.code)), el("span", { class: "meaning" }, alert.meaning), timeOf(alert.at, (at) => (isToday(at) ? formatted.minute(at) : formatted.day(at)))),
       alert.text && alert.text !== alert.meaning ? el("span", { class: "sub" }, alert.text) : null,
       alert.request ? el("span", { class: "url" }, el("code", {}, alert.request)) : null,
     ];
@@ -116,11 +116,11 @@ addEventListener("pageshow", (event) => {
 // ---- the clock
 
 const clockNow = byId("clock-now");
-const clock = { now: 0, seenAt: 0, held: false };
+const shown = { now: 0, seenAt: 0, held: false };
 
 function drawClock() {
-  if (!clock.seenAt) return;
-  const at = new Date(clock.now + (clock.held ? 0 : performance.now() - clock.seenAt));
+  if (!shown.seenAt) return;
+  const at = new Date(shown.now + (shown.held ? 0 : performance.now() - shown.seenAt));
   const words = formatted.full(at);
   if (clockNow.textContent !== words) {
     clockNow.textContent = words;
@@ -129,9 +129,10 @@ function drawClock() {
 }
 
 function takeClock(state) {
-  clock.now = Date.parse(state.now);
-  clock.seenAt = performance.now();
-  clock.held = state.held;
+  shown.now = Date.parse(state.now);
+  shown.seenAt = performance.now();
+  shown.held = state.held;
+  clock.ahead_ms = shown.now - Date.now();
   const offset = byId("clock-offset");
   const ahead = Math.abs(state.offset_s) >= 60;
   offset.hidden = !ahead && !state.held;

@@ -33,6 +33,7 @@ AGE_MAX_S = 5.0
 _ENTRIES_MAX = 20_000
 # A SID and a secret of ours are 67 characters; bearer tokens about 350.
 _HEADER_LENGTH_MAX = 4096
+_USERNAME_KEPT_CHARS = 64
 _USERNAME = re.compile(r"^(AC|SK)[0-9a-fA-F]{32}$")
 # Credentials that act for the account as its owner would; the others reach only the account they belong to.
 _OWNERS_CREDENTIALS: frozenset[Credential] = frozenset({"token", "secondary_token", "main_key"})
@@ -255,6 +256,8 @@ class FailureThrottle:
 
     def failed(self, username: str, now: float) -> float:
         """Count one failure and return the seconds to wait, or 0 while failures are few."""
+        # A client id is as long as a stranger likes, and is kept.
+        username = username[:_USERNAME_KEPT_CHARS]
         empty_at = max(self._empty_at.pop(username, now), now) + self._interval_s
         wait_s = empty_at - self._tolerance_s - now
         if wait_s > 0:

@@ -177,6 +177,16 @@ async def delete_key(tx: Tx, account_sid: str, sid: str) -> None:
     await record_change(tx, account_sid)
 
 
+async def revoke_keys(tx: Tx, account_sid: str) -> int:
+    """End all keys and bearer tokens of an account at once and return how many keys there were.
+
+    The account's own auth token stays: whoever reports that a key leaked needs it, and rotates it by promotion.
+    """
+    count = await store.delete_keys(tx, account_sid)
+    await record_change(tx, account_sid)
+    return count
+
+
 async def key_secret(tx: Tx, vault: Vault, account_sid: str, sid: str) -> str:
     """Return the secret of one of the account's keys, which signs and checks JWTs.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from onterms.core.db import Row, Tx
+from onterms.core.db import Row, Statement, Tx
 from onterms.core.ids import new_random_sid
 from onterms.engines import jobs, log
 from onterms.ports.message_carrier import (
@@ -15,7 +15,7 @@ from onterms.ports.message_carrier import (
     Unknown,
 )
 from onterms.products.messaging import events, store
-from onterms.products.messaging.model import CALLED_BACK, TERMINAL, Change
+from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change
 
 STATUS_CALLBACK = "messaging.status_callback"
 
@@ -69,30 +69,29 @@ async def record_changes(tx: Tx, changes: Sequence[Change], at: datetime) -> lis
     if not moved:
         return moved
     done_at = {(change.account_sid, change.sid): change.done_at for change in changes if change.done_at}
-    await log.append(
-        tx,
-        [
-            events.event(
-                events.STATUS_CHANGED,
-                message["account_sid"],
-                message["sid"],
-                {
-                    "status": message["status"],
-                    "error_code": message["error_code"],
-                    "carrier": message["carrier"],
-                    "carrier_id": message["carrier_id"],
-                },
-            )
-            for message in moved
-        ],
-        at,
-    )
+    changed = [
+        events.event(
+            events.STATUS_CHANGED,
+            message["account_sid"],
+            message["sid"],
+            {
+                "status": message["status"],
+                "error_code": message["error_code"],
+                "carrier": message["carrier"],
+                "carrier_id": message["carrier_id"],
+            },
+        )
+        for message in moved
+    ]
     callbacks = [
         callback_job(message, done_at.get((message["account_sid"], message["sid"])))
         for message in moved
         if message["status_callback"] and message["status"] in CALLED_BACK
     ]
-    await jobs.enqueue(tx, callbacks, at)
+    statements: list[Statement[list[int]]] = [log.appending(tx, changed, at)]
+    if callbacks:
+        statements.append(jobs.enqueuing(tx, callbacks, at))
+    await tx.together(*statements)
     return moved
 
 
@@ -137,7 +136,14 @@ async def record_receipts(tx: Tx, receipts: Sequence[Receipt], at: datetime) -> 
         for receipt in receipts
         if receipt.account_sid is not None and receipt.message_sid is not None
     ]
-    return await record_changes(tx, changes, at)
+    # A receipt may overtake the submit response: what a handset got or refused was sent, and that is called back too.
+    overtaken = [
+        Change(change.account_sid, change.sid, "sent", carrier=change.carrier, carrier_id=change.carrier_id)
+        for change in changes
+        if change.status in IMPLY_SENT
+    ]
+    sent = await record_changes(tx, overtaken, at)
+    return sent + await record_changes(tx, changes, at)
 
 
 def callback_params(account_sid: str, payload: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ whole conversation (with the same idempotency token) and never half of it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urljoin
@@ -148,7 +148,7 @@ class Conversation:
                 account_sid=self._message["account_sid"],
                 url=step.url,
                 method=step.method,
-                params=[*self._params, *step.extra],
+                params=_merged(self._params, step.extra),
                 signing_token=self._signing_token,
                 idempotency_token=self._idempotency_token,
                 cookies=self._cookies,
@@ -165,7 +165,8 @@ class Conversation:
             return None, None
         kind = answer.content_type.partition(";")[0].strip().lower()
         if kind == "text/plain":
-            self._reply(answer.body.decode("utf-8", "replace"), ())
+            # PostgreSQL stores no NUL in text.
+            self._reply(answer.body.decode("utf-8", "replace").replace("\0", "\ufffd"), ())
             return None, None
         if kind not in _TWIML_TYPES:
             self._alert(INVALID_CONTENT_TYPE, f"Content-Type is '{kind}'", answer)
@@ -187,7 +188,13 @@ class Conversation:
                 message = self._message_verb(step, verb)
                 action = verb.get("action")
                 if action and message is not None:
-                    extra = (("MessageSid", message.sid), ("MessageStatus", message.status))
+                    # Twilio docs, TwiML Message: the action hears of the reply, so its SID replaces the inbound one's.
+                    extra = (
+                        ("MessageSid", message.sid),
+                        ("MessageStatus", message.status),
+                        ("SmsSid", message.sid),
+                        ("SmsStatus", message.status),
+                    )
                     return self._goto(step, action, verb.get("method", "POST"), extra)
         return None
 
@@ -195,15 +202,15 @@ class Conversation:
         if method.upper() not in ("GET", "POST"):
             self._alert(INVALID_METHOD, f"method is '{method}'", None, level="warning")
             method = "POST"
-        return _Step(urljoin(step.url, url), _method(method), extra)
+        return _Step(_joined(step.url, url), _method(method), extra)
 
     def _message_verb(self, step: _Step, verb: twiml.Element) -> NewMessage | None:
         bodies = [child.text for child in verb.children if child.name == "Body"]
-        media = tuple(urljoin(step.url, child.text) for child in verb.children if child.name == "Media")
+        media = tuple(_joined(step.url, child.text) for child in verb.children if child.name == "Media")
         body = "".join(bodies) if bodies else verb.text
         callback = verb.get("statusCallback")
         if callback:
-            callback = urljoin(step.url, callback)
+            callback = _joined(step.url, callback)
             if not is_web_url(callback):
                 self._alert(INVALID_STATUS_CALLBACK, f"statusCallback is '{callback[:256]}'", None, level="warning")
                 callback = ""
@@ -253,6 +260,9 @@ class Conversation:
             except CookieError:
                 continue
             for name, morsel in jar.items():
+                # Quoted, a cookie writes any byte as its octal number.
+                if "\0" in morsel.value:
+                    continue
                 expires = min(now + COOKIE_LIFE, _cookie_expiry(morsel["max-age"], morsel["expires"], now))
                 self._cookies[name] = morsel.value
                 if expires <= now:
@@ -282,6 +292,20 @@ def _header_text(headers: Mapping[str, str]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in headers.items())
 
 
+def _merged(params: Sequence[tuple[str, str]], extra: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Add fields to fields; of one name only the added stays."""
+    replaced = {name for name, _ in extra}
+    return [*(pair for pair in params if pair[0] not in replaced), *extra]
+
+
+def _joined(base: str, url: str) -> str:
+    """Resolve a document's address; one that is malformed stays as it is, for whoever would call it to refuse."""
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
+
+
 def _method(text: str) -> Method:
     return "GET" if text.upper() == "GET" else "POST"
 
@@ -294,7 +318,9 @@ def _cookie_expiry(max_age: str, expires: str, now: datetime) -> datetime:
             return now + COOKIE_LIFE
     if expires:
         try:
-            return parsedate_to_datetime(expires)
-        except (TypeError, ValueError):
+            at = parsedate_to_datetime(expires)
+        except (TypeError, ValueError, OverflowError):
             return now + COOKIE_LIFE
+        # "-0000" says that the zone is not known.
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return now + COOKIE_LIFE

@@ -4,10 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from onterms.core import e164
 from onterms.core.db import Tx
@@ -39,8 +40,7 @@ _WEB_URL = re.compile(r"^https?://[^\s/?#]+[^\s]*$", re.IGNORECASE)
 Senders = Callable[[Tx, Sequence[tuple[str, str]]], Awaitable[Mapping[tuple[str, str], OwnedNumber]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A message somebody wants to send."""
 
     account_sid: str
@@ -151,6 +151,9 @@ def _check_media(urls: Sequence[str]) -> None:
 
 
 def _landline_refused(recipient: str) -> bool:
+    # The country is mostly known at once, and the kind never is.
+    if e164.country_of(recipient) in LANDLINES_REACHED:
+        return False
     parsed = e164.parse(recipient)
     return parsed is not None and parsed.valid and parsed.kind == "landline" and parsed.country not in LANDLINES_REACHED
 
@@ -207,8 +210,9 @@ async def _refusals(
     """Find what storage says against messages: the sender, the country, the recipient's wish."""
     refused: dict[str, Refusal] = {}
     owned = await senders(tx, list({(message.account_sid, message.sender) for message in composed}))
-    stopped = await store.opted_out(tx, [(m.account_sid, m.sender, m.recipient) for m in composed])
-    blocked = await store.blocked_countries(tx, list({m.account_sid for m in composed}))
+    stopped, blocked = await store.objections(
+        tx, [(m.account_sid, m.sender, m.recipient) for m in composed], list({m.account_sid for m in composed})
+    )
     for message in composed:
         sender = owned.get((message.account_sid, message.sender))
         if sender is None or not sender.capabilities.sms:
@@ -235,24 +239,16 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage]) -> None:
     if not messages:
         return
     at = messages[0].at
-    await store.insert(tx, messages)
-    await jobs.enqueue(
-        tx,
-        [
-            # Files are fetched before the message takes its place at the carrier.
-            jobs.NewJob(FETCH_MEDIA if m.media_urls else DISPATCH, {"sid": m.sid}, account_sid=m.account_sid)
-            for m in messages
-        ],
-        at,
-    )
-    await log.append(
-        tx,
-        [
-            events.event(events.ACCEPTED, m.account_sid, m.sid, {"status": m.status, "direction": m.direction})
-            for m in messages
-        ],
-        at,
-    )
+    # Files are fetched before the message takes its place at the carrier.
+    steps = [
+        jobs.NewJob(FETCH_MEDIA if m.media_urls else DISPATCH, {"sid": m.sid}, account_sid=m.account_sid)
+        for m in messages
+    ]
+    accepted = [
+        events.event(events.ACCEPTED, m.account_sid, m.sid, {"status": m.status, "direction": m.direction})
+        for m in messages
+    ]
+    await tx.together(store.inserting(messages), jobs.enqueuing(tx, steps, at), log.appending(tx, accepted, at))
 
 
 def draft_of(call_account: str, params: Mapping[str, Any], at: datetime, status_callback: str | None) -> Draft:

@@ -1,0 +1,414 @@
+"""One exemplar of every served operation: what it needs to exist, and parameters with which it succeeds.
+
+A room that serves a new operation adds it to `EXEMPLARS`; the tenant walk and the schema test fail until it is there.
+"""
+
+import base64
+import itertools
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from onterms.app.media_links import SignedMediaLinks
+from onterms.app.rooms import bindings_of
+from onterms.business import accounts
+from onterms.core.clock import SystemClock
+from onterms.core.db import Database
+from onterms.core.ids import new_random_sid, new_sid
+from onterms.core.vault import Vault
+from onterms.engines.api import Engine, Operation, Request, Response, load
+from onterms.products import monitor, numbers
+from onterms.products.messaging import store as messages
+
+HANDSET = "+19075550123"
+# The smallest GIF there is.
+PICTURE = base64.b64decode("R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==")
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A customer with its token."""
+
+    sid: str
+    token: str
+
+    @property
+    def authorization(self) -> bytes:
+        return b"Basic " + base64.b64encode(f"{self.sid}:{self.token}".encode())
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an operation is called with: the path without AccountSid, and parameters."""
+
+    path: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response with its body decoded."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text) if self.text else None
+
+
+class World:
+    """The contract's engine with every room, over one database with a stock of numbers."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.clock = SystemClock()
+        self.vault = Vault(bytes(range(32)))
+        authenticator = accounts.Authenticator(
+            database.snapshot, self.vault, accounts.CredentialCache(self.clock), self.clock
+        )
+        links = SignedMediaLinks(self.vault, self.clock, "http://127.0.0.1:8080")
+        self.engine = Engine(load(), database, self.clock, authenticator)
+        self.engine.bind(bindings_of(self.vault, authenticator, numbers.senders, links))
+        self._names = itertools.count(1)
+
+    async def tenant(self) -> Tenant:
+        async with self.database.transaction() as tx:
+            made = await accounts.create_customer(tx, self.vault, f"Tenant {next(self._names)}", self.clock.now())
+        return Tenant(made.account_sid, made.auth_token)
+
+    async def subaccount(self, parent: Tenant) -> Tenant:
+        row = await self.row(parent, "api_v2010:CreateAccount")
+        return Tenant(row["sid"], row["auth_token"])
+
+    async def call(
+        self,
+        tenant: Tenant,
+        operation_id: str,
+        path: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Call an operation as a tenant; the path's AccountSid is its own unless it is given."""
+        operation = self.engine.operations[operation_id]
+        filled = operation.path.format_map({"AccountSid": tenant.sid, **(path or {})})
+        return await self.get(tenant, operation, filled, params or {})
+
+    async def get(self, tenant: Tenant, operation: Operation, path: str, params: Mapping[str, Any]) -> Answer:
+        given = dict(params)
+        query = {name: given.pop(name) for name in list(given) if name in operation.query}
+        body, content_type = b"", b""
+        if operation.body_type == "form":
+            body, content_type = urlencode(given, doseq=True).encode(), b"application/x-www-form-urlencoded"
+        elif operation.body_type == "json":
+            body, content_type = json.dumps(given).encode(), b"application/json"
+        else:
+            assert not given, f"{operation.id} has no parameters {sorted(given)}"
+        bare, _, own_query = path.partition("?")
+        response: Response = await self.engine.handle(
+            Request(
+                operation.method,
+                operation.host,
+                bare,
+                own_query.encode() or urlencode(query, doseq=True).encode(),
+                {b"authorization": tenant.authorization, b"content-type": content_type},
+                body,
+            )
+        )
+        headers = {name.decode(): value.decode() for name, value in response.headers}
+        return Answer(response.status, headers, response.body.decode())
+
+    async def row(self, tenant: Tenant, operation_id: str, /, *, path: Any = None, **params: Any) -> Any:
+        """Call an operation that must succeed and return its body."""
+        answer = await self.call(tenant, operation_id, path, params)
+        assert answer.status < 300, f"{operation_id}: {answer.text}"
+        return answer.body
+
+
+Maker = Callable[[World, Tenant], Awaitable[Made]]
+SidMaker = Callable[[World, Tenant], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """How to call one operation so that it succeeds.
+
+    `references` makes, for parameters that name a resource of the caller's, one that belongs to a given tenant; other
+    parameters that name one name what no tenant has here.
+    """
+
+    make: Maker
+    references: Mapping[str, SidMaker] = field(default_factory=dict)
+    # A list that has no rows here, or shows no second page.
+    rows: bool = True
+    pages: bool = True
+
+
+# ---- what there can be of a tenant's
+
+
+async def application(world: World, tenant: Tenant) -> str:
+    row = await world.row(tenant, "api_v2010:CreateApplication", FriendlyName="Exemplar")
+    return str(row["sid"])
+
+
+async def free_number(world: World, tenant: Tenant, kind: str = "Local", country: str = "US") -> str:
+    operation_id, path = f"api_v2010:ListAvailablePhoneNumber{kind}", {"CountryCode": country}
+    body = await world.row(tenant, operation_id, path=path, PageSize=1)
+    return str(body["available_phone_numbers"][0]["phone_number"])
+
+
+def number(kind: str = "Local", country: str = "US") -> SidMaker:
+    async def make(world: World, tenant: Tenant) -> str:
+        free = await free_number(world, tenant, kind, country)
+        return str((await world.row(tenant, "api_v2010:CreateIncomingPhoneNumber", PhoneNumber=free))["sid"])
+
+    return make
+
+
+async def message(world: World, tenant: Tenant) -> str:
+    sender = await free_number(world, tenant)
+    await world.row(tenant, "api_v2010:CreateIncomingPhoneNumber", PhoneNumber=sender)
+    row = await world.row(tenant, "api_v2010:CreateMessage", To=HANDSET, From=sender, Body="exemplar")
+    return str(row["sid"])
+
+
+async def ended_message(world: World, tenant: Tenant) -> str:
+    """A message that may be deleted and redacted."""
+    sid = await message(world, tenant)
+    async with world.database.transaction() as tx:
+        await tx.execute(
+            "UPDATE messages SET status = 'delivered' WHERE account_sid = $1 AND sid = $2", tenant.sid, sid
+        )
+    return sid
+
+
+async def media(world: World, tenant: Tenant) -> Made:
+    message_sid = await ended_message(world, tenant)
+    at = world.clock.now()
+    sids = [new_sid("ME", at), new_sid("ME", at)]
+    async with world.database.transaction() as tx:
+        files = [(sid, "image/gif", PICTURE) for sid in sids]
+        await messages.insert_media(tx, tenant.sid, message_sid, files, at)
+    return Made({"MessageSid": message_sid, "Sid": sids[0]})
+
+
+async def key(world: World, tenant: Tenant) -> str:
+    return str((await world.row(tenant, "api_v2010:CreateNewKey", FriendlyName="Exemplar"))["sid"])
+
+
+async def alert(world: World, tenant: Tenant, resource_sid: str | None = None) -> str:
+    about = monitor.NewAlert(
+        tenant.sid,
+        11200,
+        resource_sid=resource_sid,
+        request_method="POST",
+        request_url="https://example.com/sms",
+        request_variables="Body=hello",
+        response_body="exemplar",
+    )
+    async with world.database.transaction() as tx:
+        return (await monitor.record(tx, [about], world.clock.now()))[0]
+
+
+async def call_alert(world: World, tenant: Tenant) -> Made:
+    call_sid = new_random_sid("CA")
+    sid = await alert(world, tenant, call_sid)
+    await alert(world, tenant, call_sid)
+    return Made({"CallSid": call_sid, "Sid": sid})
+
+
+async def oauth_app(world: World, tenant: Tenant) -> str:
+    return str((await world.row(tenant, "iam_v1:CreateOauthAppAccount", friendly_name="Exemplar"))["sid"])
+
+
+async def own_sid(world: World, tenant: Tenant) -> str:
+    return tenant.sid
+
+
+# ---- how operations are called
+
+
+def by_sid(make: SidMaker, name: str = "Sid", **params: Any) -> Maker:
+    async def made(world: World, tenant: Tenant) -> Made:
+        return Made({name: await make(world, tenant)}, params)
+
+    return made
+
+
+def with_params(**params: Any) -> Maker:
+    async def made(world: World, tenant: Tenant) -> Made:
+        return Made(params=params)
+
+    return made
+
+
+def listed(make: SidMaker | Maker, *names: str) -> Maker:
+    """A list with two rows; `names` are the parts of the path that it has itself."""
+
+    async def made(world: World, tenant: Tenant) -> Made:
+        first = await make(world, tenant)
+        if isinstance(first, Made):
+            return Made({name: first.path[name] for name in names})
+        await make(world, tenant)
+        return Made()
+
+    return made
+
+
+def in_country(country: str = "US", **params: Any) -> Maker:
+    async def made(world: World, tenant: Tenant) -> Made:
+        return Made({"CountryCode": country}, params)
+
+    return made
+
+
+def purchase(kind: str = "Local", country: str = "US") -> Maker:
+    async def made(world: World, tenant: Tenant) -> Made:
+        return Made(params={"PhoneNumber": await free_number(world, tenant, kind, country)})
+
+    return made
+
+
+async def family(world: World, tenant: Tenant) -> Made:
+    # Refused to a subaccount, which sees itself only.
+    await world.call(tenant, "api_v2010:CreateAccount")
+    return Made()
+
+
+async def new_message(world: World, tenant: Tenant) -> Made:
+    sender = await free_number(world, tenant)
+    await world.row(tenant, "api_v2010:CreateIncomingPhoneNumber", PhoneNumber=sender)
+    return Made(params={"To": HANDSET, "From": sender, "Body": "exemplar"})
+
+
+async def account_in_params(world: World, tenant: Tenant) -> Made:
+    return Made(params={"AccountSid": tenant.sid})
+
+
+async def keys_in_params(world: World, tenant: Tenant) -> Made:
+    await key(world, tenant)
+    await key(world, tenant)
+    return Made(params={"AccountSid": tenant.sid})
+
+
+async def secondary_token(world: World, tenant: Tenant) -> Made:
+    await world.row(tenant, "accounts_v1:CreateSecondaryAuthToken")
+    return Made()
+
+
+def token_request(grant: str, client: str, secret: str) -> Maker:
+    async def made(world: World, tenant: Tenant) -> Made:
+        app = await world.row(tenant, "iam_v1:CreateOauthAppAccount", friendly_name="Exemplar")
+        return Made(params={grant: "client_credentials", client: app["sid"], secret: app["secret"]})
+
+    return made
+
+
+_SNAKE = Exemplar(token_request("grant_type", "client_id", "client_secret"), {"client_id": oauth_app})
+_CAMEL = Exemplar(token_request("GrantType", "ClientId", "ClientSecret"), {"ClientId": oauth_app})
+_APPLICATIONS: Mapping[str, SidMaker] = {"SmsApplicationSid": application, "VoiceApplicationSid": application}
+
+EXEMPLARS: dict[str, Exemplar] = {
+    "accounts_v1:CreateSecondaryAuthToken": Exemplar(with_params()),
+    "accounts_v1:DeleteSecondaryAuthToken": Exemplar(secondary_token),
+    "accounts_v1:UpdateAuthTokenPromotion": Exemplar(secondary_token),
+    "accounts_v1:FetchMessagingGeopermissions": Exemplar(with_params(CountryCode="US")),
+    "accounts_v1:UpdateMessagingGeopermissions": Exemplar(
+        with_params(Permissions=json.dumps({"country_code": "DE", "type": "country", "enabled": False}))
+    ),
+    "api_v2010:CreateAccount": Exemplar(with_params(FriendlyName="Exemplar")),
+    "api_v2010:FetchAccount": Exemplar(by_sid(own_sid)),
+    "api_v2010:UpdateAccount": Exemplar(by_sid(own_sid, FriendlyName="Renamed")),
+    "api_v2010:ListAccount": Exemplar(family),
+    "api_v2010:CreateApplication": Exemplar(with_params(FriendlyName="Exemplar", SmsUrl="https://example.com/sms")),
+    "api_v2010:FetchApplication": Exemplar(by_sid(application)),
+    "api_v2010:UpdateApplication": Exemplar(by_sid(application, FriendlyName="Renamed")),
+    "api_v2010:DeleteApplication": Exemplar(by_sid(application)),
+    "api_v2010:ListApplication": Exemplar(listed(application)),
+    "api_v2010:ListAvailablePhoneNumberCountry": Exemplar(with_params()),
+    "api_v2010:FetchAvailablePhoneNumberCountry": Exemplar(in_country()),
+    "api_v2010:ListAvailablePhoneNumberLocal": Exemplar(in_country(), pages=False),
+    "api_v2010:ListAvailablePhoneNumberTollFree": Exemplar(in_country(), pages=False),
+    "api_v2010:ListAvailablePhoneNumberMobile": Exemplar(in_country("GB"), pages=False),
+    **{
+        f"api_v2010:ListAvailablePhoneNumber{kind}": Exemplar(in_country(), rows=False, pages=False)
+        for kind in ("National", "SharedCost", "Voip", "MachineToMachine")
+    },
+    "api_v2010:CreateIncomingPhoneNumber": Exemplar(purchase(), _APPLICATIONS),
+    "api_v2010:CreateIncomingPhoneNumberLocal": Exemplar(purchase(), _APPLICATIONS),
+    "api_v2010:CreateIncomingPhoneNumberTollFree": Exemplar(purchase("TollFree"), _APPLICATIONS),
+    "api_v2010:CreateIncomingPhoneNumberMobile": Exemplar(purchase("Mobile", "GB"), _APPLICATIONS),
+    "api_v2010:FetchIncomingPhoneNumber": Exemplar(by_sid(number())),
+    "api_v2010:UpdateIncomingPhoneNumber": Exemplar(
+        by_sid(number(), SmsUrl="https://example.com/sms"), {**_APPLICATIONS, "AccountSid": own_sid}
+    ),
+    "api_v2010:DeleteIncomingPhoneNumber": Exemplar(by_sid(number())),
+    "api_v2010:ListIncomingPhoneNumber": Exemplar(listed(number())),
+    "api_v2010:ListIncomingPhoneNumberLocal": Exemplar(listed(number())),
+    "api_v2010:ListIncomingPhoneNumberTollFree": Exemplar(listed(number("TollFree"))),
+    "api_v2010:ListIncomingPhoneNumberMobile": Exemplar(listed(number("Mobile", "GB"))),
+    "api_v2010:CreateMessage": Exemplar(new_message, {"ApplicationSid": application}),
+    "api_v2010:FetchMessage": Exemplar(by_sid(message)),
+    "api_v2010:UpdateMessage": Exemplar(by_sid(ended_message, Body="")),
+    "api_v2010:DeleteMessage": Exemplar(by_sid(ended_message)),
+    "api_v2010:ListMessage": Exemplar(listed(message)),
+    "api_v2010:FetchMedia": Exemplar(media),
+    "api_v2010:DeleteMedia": Exemplar(media),
+    "api_v2010:ListMedia": Exemplar(listed(media, "MessageSid")),
+    "api_v2010:CreateNewKey": Exemplar(with_params(FriendlyName="Exemplar")),
+    "api_v2010:FetchKey": Exemplar(by_sid(key)),
+    "api_v2010:UpdateKey": Exemplar(by_sid(key, FriendlyName="Renamed")),
+    "api_v2010:DeleteKey": Exemplar(by_sid(key)),
+    "api_v2010:ListKey": Exemplar(listed(key)),
+    "api_v2010:CreateNewSigningKey": Exemplar(with_params(FriendlyName="Exemplar")),
+    "api_v2010:FetchSigningKey": Exemplar(by_sid(key)),
+    "api_v2010:UpdateSigningKey": Exemplar(by_sid(key, FriendlyName="Renamed")),
+    "api_v2010:DeleteSigningKey": Exemplar(by_sid(key)),
+    "api_v2010:ListSigningKey": Exemplar(listed(key)),
+    "api_v2010:FetchNotification": Exemplar(by_sid(alert)),
+    "api_v2010:ListNotification": Exemplar(listed(alert)),
+    "api_v2010:FetchCallNotification": Exemplar(call_alert),
+    "api_v2010:ListCallNotification": Exemplar(listed(call_alert, "CallSid")),
+    "iam_organizations:CreateToken": _SNAKE,
+    "iam_v1:CreateToken": _SNAKE,
+    "oauth_v1:CreateToken": _CAMEL,
+    "oauth_v2:CreateOauth2Token": _SNAKE,
+    "iam_v1:ListGetKeys": Exemplar(keys_in_params, {"AccountSid": own_sid}),
+    "iam_v1:CreateNewKey": Exemplar(account_in_params, {"AccountSid": own_sid}),
+    "iam_v1:FetchKey": Exemplar(by_sid(key)),
+    "iam_v1:UpdateKey": Exemplar(by_sid(key, FriendlyName="Renamed")),
+    "iam_v1:DeleteKey": Exemplar(by_sid(key)),
+    "iam_v1:CreateOauthAppAccount": Exemplar(with_params(friendly_name="Exemplar"), {"owner_sid": own_sid}),
+    "iam_v1:UpdateOauthAppAccount": Exemplar(by_sid(oauth_app, "sid", friendly_name="Renamed")),
+    "iam_v1:DeleteOauthAppAccount": Exemplar(by_sid(oauth_app, "sid")),
+    "monitor_v1:FetchAlert": Exemplar(by_sid(alert)),
+    "monitor_v1:ListAlert": Exemplar(listed(alert)),
+}
+
+
+@pytest.fixture(scope="session")
+def exemplars() -> Mapping[str, Exemplar]:
+    """Return the exemplar of each operation."""
+    return EXEMPLARS
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(postgres_dsn: str) -> AsyncIterator[World]:
+    """Open a database with a stock of numbers and an engine over it, for all tests of a module."""
+    name = new_random_sid("world_")
+    admin = await asyncpg.connect(postgres_dsn)
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE onterms_template STRATEGY FILE_COPY")
+    database = await Database.connect({"dsn": postgres_dsn, "database": name})
+    async with database.transaction() as tx:
+        await numbers.fill_sandbox_inventory(tx)
+    yield World(database)
+    await database.close()
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
