@@ -129,10 +129,11 @@ async def bare(body_bytes: int) -> AsyncIterator[Target]:
     """Start the bound."""
     port = free_port()
     command = [sys.executable, str(HERE / "bench_accept.py"), "--serve-bare", str(port), str(body_bytes)]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command)  # noqa: ASYNC220
+    url, account_sid = f"http://127.0.0.1:{port}", "AC" + 32 * "0"
     try:
-        await answering(f"http://127.0.0.1:{port}/", [process])
-        yield Target(f"http://127.0.0.1:{port}", _basic("AC" + 32 * "0", 32 * "0"), _path("AC" + 32 * "0"), "+1", [process])
+        await answering(url, [process])
+        yield Target(url, _basic(account_sid, 32 * "0"), _path(account_sid), "+15005550006", [process])
     finally:
         end([process])
 
@@ -155,24 +156,18 @@ async def house(variant: str, server_dsn: str, folder: Path) -> AsyncIterator[Ta
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for roles in ROLES[variant]:
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "onterms.app.cli", "up", "--roles", roles],
-                    # One data folder, for the key files; names of their own, for the leases.
-                    env=environment | {"ONTERMS_NODE": f"bench-{roles}"},
-                    stdout=subprocess.DEVNULL,
-                )
-            )
+            command = [sys.executable, "-m", "onterms.app.cli", "up", "--roles", roles]
+            # One data folder, for the key files; names of their own, for the leases.
+            names = environment | {"ONTERMS_NODE": f"bench-{roles}"}
+            processes.append(subprocess.Popen(command, env=names, stdout=subprocess.DEVNULL))  # noqa: ASYNC220
             # The first one makes the tables and the keys, and the second finds them.
             await answering(f"http://127.0.0.1:{port}/healthz", processes)
         exports = json.loads((data / "env.json").read_text())
         database = await asyncpg.connect(dsn)
-        await database.execute("SELECT pg_stat_reset()")
         sid, token = exports["TWILIO_ACCOUNT_SID"], exports["TWILIO_AUTH_TOKEN"]
+        url, sender = f"http://127.0.0.1:{port}", exports["ONTERMS_NUMBER"]
         try:
-            yield Target(
-                f"http://127.0.0.1:{port}", _basic(sid, token), _path(sid), exports["ONTERMS_NUMBER"], processes, database
-            )
+            yield Target(url, _basic(sid, token), _path(sid), sender, processes, database)
         finally:
             await database.close()
     finally:
@@ -252,7 +247,8 @@ async def _rows(target: Target) -> int:
 async def _delivered_per_s(target: Target, before: int) -> int:
     """Wait until everything has reached its handset, and rate that from the first acceptance to the last receipt."""
     async with asyncio.timeout(DRAIN_TIMEOUT_S):
-        while await target.database.fetchval("SELECT EXISTS (SELECT FROM messages WHERE status <> 'delivered')"):
+        waiting = "SELECT EXISTS (SELECT FROM messages WHERE status <> 'delivered')"
+        while await target.database.fetchval(waiting):  # noqa: ASYNC110
             await asyncio.sleep(0.25)
     row = await target.database.fetchrow(
         """SELECT count(*) AS messages, extract(epoch FROM max(date_updated) - min(date_created))::float AS seconds
@@ -333,7 +329,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
         folder = Path(tempfile.mkdtemp(prefix="onterms-bench-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         # The database's user has to pass through.
-        folder.chmod(0o711)
+        folder.chmod(0o711)  # noqa: ASYNC240
         dsn = options.dsn
         if dsn is None:
             postgres = EmbeddedPostgres(folder / "server")
@@ -349,7 +345,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
                     for connections in options.connections.split(","):
                         run = await measure(load, target, int(connections), options.seconds, delivers=delivers)
                         runs[variant].setdefault(connections, []).append(run)
-                        print(f"round {number + 1}  {variant:5} {connections:>4} connections  {json.dumps(run)}", flush=True)
+                        print(f"round {number + 1}  {variant:5} {connections:>4} connections  {run}", flush=True)
                     if variant != "bare" and number == options.rounds - 1:
                         checked[variant] = await check_each_sid(load, target, 128, folder)
     return {

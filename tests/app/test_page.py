@@ -591,9 +591,16 @@ class TestSession:
         statuses = [answer.status for answer in await asyncio.gather(*guesses)]
         assert statuses.count(401) == 10
         assert statuses.count(429) == 2
-        stopped = await browser.ask("POST", "/console/v1/session", {"operator_key": OPERATOR_KEY})
+        stopped = await browser.ask("POST", "/console/v1/session", {"operator_key": "13"})
         assert stopped.status == 429
         assert int(stopped.header("retry-after") or 0) > 0
+
+    async def test_guessing_does_not_lock_the_operator_out(self, world: World) -> None:
+        browser = world.browser.elsewhere()
+        for guess in range(12):
+            await browser.ask("POST", "/console/v1/session", {"operator_key": str(guess)})
+        answer = await browser.ask("POST", "/console/v1/session", {"operator_key": OPERATOR_KEY})
+        assert answer.status == 204
 
     async def test_signing_out_takes_the_cookie_back(self, world: World) -> None:
         answer = await world.browser.elsewhere().ask("DELETE", "/console/v1/session")

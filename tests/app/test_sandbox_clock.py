@@ -58,7 +58,7 @@ class Sandbox:
 
     async def call(self, method: str, **body: Any) -> OwnReply:
         [route] = [route for route in SandboxClockApi(self.sandbox).routes() if route.method == method]
-        assert (route.pattern, route.access) == ("/simulator/v1/clock", "sandbox")
+        assert (route.pattern, route.access) == ("/simulator/v1/clock", "machine")
         assert route.free_handler is not None
         return await route.free_handler(OwnRequest(method, {}, {}, body, self.clock.now()))
 

@@ -19,15 +19,16 @@ OF_THE_HOUSE = {
     "jobs": "the worker runs the jobs of every account; only the operator sees them",
 }
 
+_OWNERS = ("account_sid", "customer_sid")
 _CREATE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \((.*?)^\)", re.S | re.M)
 _ADDED = re.compile(r"ALTER TABLE (\w+)\s+ADD COLUMN account_sid\b")
 _NAMED = r"\b(FROM|JOIN|INTO|UPDATE|USING)\s+(?:ONLY\s+)?({tables})\b"
 # `account_sid = ...`, `... = m.account_sid`, `(account_sid, sid) IN ...`, `JOIN ... USING (account_sid, ...)`. A join
 # to the table of accounts itself (`a.sid = k.account_sid`) says nothing of whose rows are meant.
-_COMPARED = re.compile(
-    r"(?:\w+\.)?\baccount_sid\s*(?:=(?!\s*\w+\.sid\b)|IN\b)"
-    r"|(?<!\.sid )(?<!account_sid )=\s*(?:\w+\.)?account_sid\b(?!\s*(?:=|IN\b))"
-    r"|\(\s*(?:\w+\.)?account_sid\s*,[^()]*\)\s*(?:=|IN\b)|USING\s*\(\s*account_sid\b"
+_COMPARED = (
+    r"(?:\w+\.)?\b{column}\s*(?:=(?!\s*\w+\.sid\b)|IN\b)"
+    r"|(?<!\.sid )(?<!{column} )=\s*(?:\w+\.)?{column}\b(?!\s*(?:=|IN\b))"
+    r"|\(\s*(?:\w+\.)?{column}\s*,[^()]*\)\s*(?:=|IN\b)|USING\s*\(\s*{column}\b"
 )
 _REASON = re.compile(r"^\s*# tenant: \S.*")
 _DYNAMIC = "{...}"
@@ -39,17 +40,19 @@ class Finding(NamedTuple):
     table: str
 
 
-def tables_of_customers() -> set[str]:
-    """Read from the migrations which tables have an account_sid."""
-    found: set[str] = set()
+def tables_of_customers() -> dict[str, set[str]]:
+    """Read from the migrations which tables have an account_sid, with the columns that say whose a row is."""
+    found: dict[str, set[str]] = {}
     for path in sorted((SOURCE / "app" / "migrations").glob("*.sql")):
         text = re.sub(r"--.*", "", path.read_text())
-        found |= {name for name, columns in _CREATE.findall(text) if re.search(r"^\s*account_sid\s", columns, re.M)}
-        found |= set(_ADDED.findall(text))
-    return found - OF_THE_HOUSE.keys()
+        for name, body in _CREATE.findall(text):
+            found[name] = {column for column in _OWNERS if re.search(rf"^\s*{column}\s", body, re.M)}
+        for name in _ADDED.findall(text):
+            found.setdefault(name, set()).add("account_sid")
+    return {name: own for name, own in found.items() if "account_sid" in own and name not in OF_THE_HOUSE}
 
 
-def unbound(source: str, tables: set[str]) -> list[Finding]:
+def unbound(source: str, tables: dict[str, set[str]]) -> list[Finding]:
     """List the statements of a module that name a table of customers, do not bind the account and give no reason."""
     lines = source.splitlines()
     tree = ast.parse(source)
@@ -121,7 +124,7 @@ def _text(node: ast.expr, constants: dict[str, ast.expr], depth: int = 0) -> str
     return _DYNAMIC
 
 
-def _unbound_tables(text: str, whole: str, tables: set[str]) -> list[str]:
+def _unbound_tables(text: str, whole: str, tables: dict[str, set[str]]) -> list[str]:
     if not tables:
         return []
     text, whole = _plain(text), _plain(whole)
@@ -129,16 +132,22 @@ def _unbound_tables(text: str, whole: str, tables: set[str]) -> list[str]:
     if not named:
         return []
     inserts = re.findall(r"INSERT INTO (\w+)(?: AS \w+)? \(([^()]*)\)", text)
-    bound = len(_COMPARED.findall(whole))
-    bound += sum(1 for table, columns in inserts if table in tables and re.search(r"\baccount_sid\b", columns))
-    return [] if bound >= len(named) else [table for _, table in named]
+    # Rows of the contract are a customer's, which may have several accounts: there its SID says whose they are.
+    columns = {"account_sid"}.union(*(tables[name] for _, name in named))
+    bound = sum(len(re.findall(_COMPARED.format(column=column), whole)) for column in columns)
+    bound += sum(1 for name, given in inserts if name in tables and columns & set(re.findall(r"\w+", given)))
+    return [] if bound >= len(named) else [name for _, name in named]
 
 
 def _plain(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"--[^\n]*", "", text))
 
 
-TABLES = {"messages", "message_media"}
+TABLES = {
+    "messages": {"account_sid"},
+    "message_media": {"account_sid"},
+    "ledger_holds": {"account_sid", "customer_sid"},
+}
 
 
 def running(sql: str) -> str:
@@ -161,6 +170,8 @@ VIOLATIONS = {
     ),
     "a_join_to_the_accounts": running("SELECT 1 FROM messages m JOIN accounts a ON a.sid = m.account_sid"),
     "a_join_the_other_way": running("SELECT 1 FROM messages m JOIN accounts a ON m.account_sid = a.sid"),
+    "a_customer_where_there_is_none": running("SELECT * FROM messages WHERE customer_sid = $1"),
+    "a_hold_of_anybody": running("SELECT * FROM ledger_holds WHERE id = $1"),
     "a_constant": 'SQL = "SELECT * FROM messages"',
     "columns_in_an_f_string": 'COLUMNS = "account_sid"\ndef f(tx):\n    tx.fetch(f"SELECT {COLUMNS} FROM messages")',
     "a_method": 'class A:\n    def f(self, tx):\n        tx.fetch("SELECT * FROM messages")',
@@ -178,6 +189,7 @@ LAWFUL = {
     "bound_by_a_join_of_two": running(
         "SELECT 1 FROM messages m JOIN message_media d ON d.account_sid = m.account_sid WHERE m.account_sid = $1"
     ),
+    "bound_to_a_customer": running("SELECT * FROM ledger_holds WHERE customer_sid = $1"),
     "inserted": running("INSERT INTO messages (account_sid, sid) VALUES ($1, $2)"),
     "put_together": 'def f(tx):\n    c = ["account_sid = $1"]\n    tx.fetch(f"SELECT * FROM messages WHERE {c[0]}")',
     "another_table": running("SELECT * FROM countries"),
@@ -199,8 +211,16 @@ def test_a_bound_or_reasoned_statement_is_let_pass(name: str) -> None:
 
 def test_tables_of_customers_are_read_from_the_migrations() -> None:
     tables = tables_of_customers()
-    assert {"messages", "message_media", "incoming_numbers", "applications", "api_keys", "alerts", "events"} <= tables
-    assert not tables & {"accounts", "number_inventory", "simulator_messages", "job_workers", "jobs"}
+    assert {
+        "messages",
+        "message_media",
+        "incoming_numbers",
+        "applications",
+        "api_keys",
+        "alerts",
+        "events",
+    } <= tables.keys()
+    assert not tables.keys() & {"accounts", "number_inventory", "simulator_messages", "job_workers", "jobs"}
 
 
 def test_every_statement_on_a_table_of_customers_is_bound_to_accounts() -> None:

@@ -57,7 +57,7 @@ async def test_no_events_are_no_work(database: Database, clock: VirtualClock) ->
 
 
 async def test_evidence_of_any_shape_verifies(database: Database, clock: VirtualClock) -> None:
-    evidence = {"z": [1, None, True, {"k": "ü\n\"\\ \u2028"}], "a": 2**62, "b": {"y": "1", "x": []}, "": "empty"}
+    evidence = {"z": [1, None, True, {"k": 'ü\n"\\ \u2028'}], "a": 2**62, "b": {"y": "1", "x": []}, "": "empty"}
     await recorded(database, clock, event(A, 1, **evidence))
     assert await verified(database) is None
 

@@ -153,8 +153,12 @@ class Install:
 
     async def settle(self, advance_s: float) -> None:
         """Move the sandbox's clock forward, which returns once nothing is left to do until then."""
-        moved = await self.own("POST", "/simulator/v1/clock", {"advance_s": advance_s})
-        assert moved["stopped_by"] is None, moved
+        # On a busy machine a move may reach the longest time it takes at once.
+        for _ in range(5):
+            moved = await self.own("POST", "/simulator/v1/clock", {"advance_s": advance_s})
+            if moved["stopped_by"] is None:
+                return
+        raise AssertionError(f"it does not come to rest: {moved}")
 
     async def database(self) -> Any:
         """Open a connection to the install's database; it is a superuser's, as the program's own."""
@@ -204,7 +208,8 @@ def data_folder() -> Iterator[Path]:
     base = Path(tempfile.mkdtemp(prefix="onterms-sim-"))
     base.chmod(0o711)
     yield base / "data"
-    shutil.rmtree(base)
+    # Processes of a server that was just killed may still be on their way out.
+    shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

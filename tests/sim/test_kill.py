@@ -6,6 +6,7 @@ callbacks and drawn from a seed, and started again on the same data folder. Nobo
 
 import asyncio
 import random
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -104,7 +105,9 @@ async def live_and_die(install: Any, customer: Customer, sink: Sink, life: str, 
     customer.tell = count_down if life != "called back" else lambda: None
     sink.tell = count_down if life == "called back" else lambda: None
     await asyncio.gather(*(customer.send_until_cut_off(install) for _ in range(CONNECTIONS)))
-    await asyncio.wait_for(install.ended(), 20)
+    status = await asyncio.wait_for(install.ended(), 20)
+    # Without its database the program ends by itself, and says so to whoever watches it.
+    assert status == (1 if life == "database" else -signal.SIGKILL)
     customer.tell = sink.tell = lambda: None
 
 

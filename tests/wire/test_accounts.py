@@ -67,6 +67,16 @@ class TestSubaccounts:
         server.settle()
         assert webhook.is_quiet()
 
+    def test_suspended_account_gets_no_messages_but_hears_stop(self, server, client, fresh_account, handset, refused):
+        status = f"/operator/v1/accounts/{fresh_account.sid}/status"
+        server.operator(status, {"status": "suspended"})
+        assert handset.send(fresh_account.number, "Hello")["sid"] is None
+        assert handset.send(fresh_account.number, "STOP")["sid"] is None
+        server.operator(status, {"status": "active"})
+        assert client.messages.list() == []
+        with refused(21610):
+            client.messages.create(to=handset.number, from_=fresh_account.number, body="still there?")
+
     def test_closed_subaccount_stays_closed(self, client, subaccount, refused):
         client.api.accounts(subaccount.sid).update(status="closed")
         with refused(20003, 401):

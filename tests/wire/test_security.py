@@ -102,6 +102,28 @@ class TestThisMachine:
         answer = requests.get(server.url + "/console/v1/messages", headers=headers, timeout=WAIT_S)
         assert answer.status_code == 401
 
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("GET", "/simulator/v1/handsets"),
+            ("GET", "/simulator/v1/handsets/+19075550123/messages"),
+            ("POST", "/simulator/v1/faults"),
+            ("POST", "/simulator/v1/clock"),
+        ],
+    )
+    def test_customer_elsewhere_has_no_say_over_handsets_faults_and_clock(
+        self, server: Any, fresh_account: Any, method: str, path: str
+    ) -> None:
+        elsewhere = {"Host": "elsewhere"}
+        refused = requests.request(
+            method, server.url + path, headers=elsewhere, auth=fresh_account.auth, timeout=WAIT_S
+        )
+        assert refused.status_code == 403
+
+    def test_operator_elsewhere_reads_handsets(self, server: Any) -> None:
+        headers = {"Host": "elsewhere", "Authorization": f"Bearer {server.operator_key}"}
+        assert requests.get(server.url + "/simulator/v1/handsets", headers=headers, timeout=WAIT_S).status_code == 200
+
     def test_two_host_headers_are_not_local(self, server: Any) -> None:
         answer = say(
             server,

@@ -82,7 +82,7 @@ async def _serve(settings: Settings) -> int:
     finally:
         _log.info("stopping")
         await house.stop()
-    return 0
+    return house.exit_status
 
 
 def _spare_the_collector() -> None:

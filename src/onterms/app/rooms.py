@@ -78,6 +78,8 @@ class House:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.stopped = asyncio.Event()
+        # Not 0 where something it needs ended by itself, so that a supervisor starts the program again.
+        self.exit_status = 0
         self._stack = contextlib.AsyncExitStack()
         self._is_ready = False
         self.doors: Doors | None = None
@@ -130,7 +132,7 @@ class House:
         simulator = SimulatorCarrier(
             database,
             self.clock,
-            messaging.Sink(self.clock, numbers.owner_of),
+            messaging.Sink(self.clock, numbers.owner_of, accounts.statuses),
             media_fetcher=fetcher,
             numbers_owned=_numbers_owned,
         )
@@ -176,6 +178,7 @@ class House:
         status = await postgres.wait()
         if self._is_ready:
             _log.error("PostgreSQL ended with status %s; stopping", status)
+            self.exit_status = 1
             self.stopped.set()
 
     async def _open_accounts(self, database: Database, vault: Vault) -> accounts.Authenticator:
@@ -263,7 +266,8 @@ class House:
         }
         path = self.settings.env_file
         temporary = path.with_suffix(f".{os.getpid()}")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
             json.dump(values, file, indent=1)
         os.replace(temporary, path)
 
@@ -305,7 +309,11 @@ class House:
         return task
 
     async def _stop_worker(self, running: "asyncio.Future[None]") -> None:
-        await self.worker.stop(STOP_GRACE_S)
+        try:
+            await self.worker.stop(STOP_GRACE_S)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # Without its database it cannot put its jobs back; the next start frees them.
+            _log.warning("the worker stopped without its database: %s", type(error).__name__)
         await running
 
 

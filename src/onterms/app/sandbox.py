@@ -299,8 +299,8 @@ class SandboxClockApi:
         """List the routes; only a sandbox mounts them."""
         path = "/simulator/v1/clock"
         return [
-            OwnRoute("GET", path, "sandbox", free_handler=self.read, summary="Read the clock"),
-            OwnRoute("POST", path, "sandbox", free_handler=self.change, summary="Move, hold or release the clock"),
+            OwnRoute("GET", path, "machine", free_handler=self.read, summary="Read the clock"),
+            OwnRoute("POST", path, "machine", free_handler=self.change, summary="Move, hold or release the clock"),
         ]
 
     async def read(self, request: OwnRequest) -> OwnReply:

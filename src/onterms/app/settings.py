@@ -8,12 +8,14 @@ ONTERMS_DATA        data folder
 ONTERMS_DSN         PostgreSQL to use instead of the embedded one
 ONTERMS_SANDBOX     1 (virtual clock, simulator, open to this machine) or 0
 ONTERMS_PUBLIC_URL  where carriers and webhooks reach us, http://HOST:PORT
-ONTERMS_WEBHOOK_ALLOW  private addresses webhooks may reach, loopback; see carriers.webhook.AddressPolicy
+ONTERMS_WEBHOOK_ALLOW  private addresses webhooks may reach: loopback, or none where ONTERMS_HOST is another
+                    address; see carriers.webhook.AddressPolicy
 ONTERMS_HANDSET     the virtual handset of the first page, +19075550123
 ONTERMS_NODE        this process's name among others on one database, its leases carry it
 ONTERMS_CONCURRENT_MAX  requests one account may have under way, 1000
 """
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,21 +76,30 @@ def from_environment(environment: Mapping[str, str] | None = None, *, roles: fro
     unknown = (roles or frozenset()) - frozenset(ROLES)
     if unknown:
         raise ConfigError(f"unknown role {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}")
+    host = env.get("ONTERMS_HOST") or "127.0.0.1"
     return Settings(
         data=Path(env.get("ONTERMS_DATA") or default_data()).expanduser().absolute(),
-        host=env.get("ONTERMS_HOST") or "127.0.0.1",
+        host=host,
         port=8080 if (port := _port(env, "ONTERMS_PORT")) is None else port,
         proxy_port=_port(env, "ONTERMS_PROXY_PORT"),
         tls_port=_port(env, "ONTERMS_TLS_PORT"),
         dsn=env.get("ONTERMS_DSN") or None,
         sandbox=_flag(env, "ONTERMS_SANDBOX", default=True),
         public_url=env.get("ONTERMS_PUBLIC_URL") or None,
-        webhook_allow=env.get("ONTERMS_WEBHOOK_ALLOW", "loopback"),
+        # Who listens beyond this machine has tenants beyond it, and its own services are none of theirs.
+        webhook_allow=env.get("ONTERMS_WEBHOOK_ALLOW", "loopback" if _is_loopback(host) else "none"),
         handset=handset,
         node=env.get("ONTERMS_NODE") or "onterms",
         roles=roles or frozenset(ROLES),
         concurrent_max=_whole(env, "ONTERMS_CONCURRENT_MAX", 1000, least=1),
     )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _port(env: Mapping[str, str], name: str) -> int | None:

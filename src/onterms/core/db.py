@@ -208,7 +208,7 @@ class Coalescer(Generic[T, R]):
         run: Callable[[list[T]], Awaitable[Sequence[R | BaseException]]],
         *,
         batch_max: int = 256,
-        runners: int = 1,
+        runners: int = 2,
     ) -> None:
         self._run = run
         self._batch_max = batch_max

@@ -47,11 +47,10 @@ class Sessions:
         if not request.headers.get(b"content-type", b"").startswith(b"application/json"):
             raise InvalidParameter("The sign-in takes application/json")
         key = request.text("operator_key", max_length=_KEY_CHARS_MAX)
-        # Counted before the check, or guesses sent at once would all be checked.
-        self._count_attempt()
+        # Only failures count, so that a guesser cannot lock the operator out; the key itself is beyond guessing.
         if not await self._check_operator(key):
+            self._count_failure()
             raise AuthenticationFailed("This is not the operator key")
-        self._attempts.clear()
         value = self._issue(request.at)
         return OwnReply(None, 204, (_set_cookie(request, value, int(LIFE.total_seconds())),))
 
@@ -61,7 +60,7 @@ class Sessions:
             raise Forbidden("Sign out from this server's own page")
         return OwnReply(None, 204, (_set_cookie(request, "", 0),))
 
-    def _count_attempt(self) -> None:
+    def _count_failure(self) -> None:
         now = self._clock.monotonic()
         while self._attempts and now - self._attempts[0] >= ATTEMPTS_WINDOW_S:
             self._attempts.popleft()

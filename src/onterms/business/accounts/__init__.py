@@ -25,7 +25,13 @@ from onterms.business.accounts.service.authentication import (
     authenticate_bearer,
     is_operator,
 )
-from onterms.business.accounts.service.credentials import create_key, create_main_key, key_secret, revoke_keys, signing_token
+from onterms.business.accounts.service.credentials import (
+    create_key,
+    create_main_key,
+    key_secret,
+    revoke_keys,
+    signing_token,
+)
 from onterms.business.accounts.service.lookups import main_accounts, statuses
 
 __all__ = [

@@ -63,24 +63,24 @@ class SimulatorApi:
         handset = "/simulator/v1/handsets/{number}"
         faults = "/simulator/v1/faults"
         return [
-            OwnRoute("GET", "/simulator/v1/handsets", "sandbox", self.list_handsets, summary="List known handsets"),
-            OwnRoute("GET", handset, "sandbox", self.get_handset, summary="Show a handset's setting"),
-            OwnRoute("POST", handset, "sandbox", self.set_handset, summary="Say how a handset behaves"),
-            OwnRoute("DELETE", handset, "sandbox", self.reset_handset, summary="Let a handset behave as a new one"),
-            OwnRoute("GET", f"{handset}/messages", "sandbox", self.list_messages, summary="Read a handset"),
+            OwnRoute("GET", "/simulator/v1/handsets", "machine", self.list_handsets, summary="List known handsets"),
+            OwnRoute("GET", handset, "machine", self.get_handset, summary="Show a handset's setting"),
+            OwnRoute("POST", handset, "machine", self.set_handset, summary="Say how a handset behaves"),
+            OwnRoute("DELETE", handset, "machine", self.reset_handset, summary="Let a handset behave as a new one"),
+            OwnRoute("GET", f"{handset}/messages", "machine", self.list_messages, summary="Read a handset"),
             OwnRoute(
                 "POST",
                 f"{handset}/messages",
-                "sandbox",
+                "machine",
                 free_handler=self.send_message,
                 body_bytes_max=_SEND_BYTES_MAX,
                 summary="Send from a handset",
             ),
-            OwnRoute("DELETE", f"{handset}/messages", "sandbox", self.delete_messages, summary="Empty a handset"),
-            OwnRoute("GET", faults, "sandbox", self.list_faults, summary="List injected faults and their hits"),
-            OwnRoute("POST", faults, "sandbox", self.add_fault, summary="Inject a fault"),
-            OwnRoute("DELETE", faults, "sandbox", self.delete_faults, summary="Take all faults back"),
-            OwnRoute("DELETE", faults + "/{id}", "sandbox", self.delete_fault, summary="Take a fault back"),
+            OwnRoute("DELETE", f"{handset}/messages", "machine", self.delete_messages, summary="Empty a handset"),
+            OwnRoute("GET", faults, "machine", self.list_faults, summary="List injected faults and their hits"),
+            OwnRoute("POST", faults, "machine", self.add_fault, summary="Inject a fault"),
+            OwnRoute("DELETE", faults, "machine", self.delete_faults, summary="Take all faults back"),
+            OwnRoute("DELETE", faults + "/{id}", "machine", self.delete_fault, summary="Take a fault back"),
         ]
 
     # ---- handsets

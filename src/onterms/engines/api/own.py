@@ -10,9 +10,9 @@ from onterms.core.errors import InvalidParameter
 from onterms.engines.api.calls import Caller
 
 # Who may call: `sandbox` is anybody on this machine of a sandbox install, or the operator or an account's credentials;
-# `operator` needs the operator key; `account` an account's credentials; `customer` either of both; `open` checks for
-# itself (signed links, sign-up).
-Access = Literal["sandbox", "operator", "account", "customer", "open"]
+# `machine` is the same without accounts, for what belongs to no tenant; `operator` needs the operator key; `account` an
+# account's credentials; `customer` either of both; `open` checks for itself (signed links, sign-up).
+Access = Literal["sandbox", "machine", "operator", "account", "customer", "open"]
 
 
 @dataclass(frozen=True, slots=True)

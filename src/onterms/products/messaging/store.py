@@ -119,13 +119,28 @@ async def begin_sending(tx: Tx, keys: Sequence[tuple[str, str]], at: datetime) -
                  FROM messages o JOIN unnest($1::text[], $2::text[]) AS k (account_sid, sid)
                    ON o.account_sid = k.account_sid AND o.sid = k.sid
                  WHERE o.status IN ('queued', 'sending')
-                 FOR UPDATE OF o) q
+                 ORDER BY o.account_sid, o.sid FOR UPDATE OF o) q
            WHERE m.account_sid = q.account_sid AND m.sid = q.sid
            RETURNING m.*, q.was""",
         [account_sid for account_sid, _ in keys],
         [sid for _, sid in keys],
         at,
     )
+
+
+# Receipts come while the submit that they answer is still being recorded, so batches change the same messages at the
+# same time. Each locks its messages in this one order, or two of them would wait for each other.
+async def lock_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Keep others from changing messages until commit and return their statuses by (account_sid, sid)."""
+    rows = await tx.fetch(
+        """SELECT o.account_sid, o.sid, o.status
+           FROM messages o JOIN unnest($1::text[], $2::text[]) AS k (account_sid, sid)
+             ON o.account_sid = k.account_sid AND o.sid = k.sid
+           ORDER BY o.account_sid, o.sid FOR UPDATE OF o""",
+        [account_sid for account_sid, _ in keys],
+        [sid for _, sid in keys],
+    )
+    return {(row["account_sid"], row["sid"]): row["status"] for row in rows}
 
 
 async def advance(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
@@ -143,10 +158,13 @@ async def advance(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
                    date_sent = CASE WHEN $3 IN ('sent', 'delivered', 'undelivered', 'read')
                                     THEN coalesce(m.date_sent, $4) ELSE m.date_sent END,
                    carrier = coalesce(k.carrier, m.carrier), carrier_id = coalesce(k.carrier_id, m.carrier_id)
-               FROM unnest($1::text[], $2::text[], $5::int[], $6::text[], $7::text[])
-                    AS k (account_sid, sid, error_code, carrier, carrier_id)
-               WHERE m.account_sid = k.account_sid AND m.sid = k.sid AND m.status = ANY($8::text[])
-                 AND m.direction <> 'inbound'
+               FROM (SELECT o.account_sid, o.sid, k.error_code, k.carrier, k.carrier_id
+                     FROM unnest($1::text[], $2::text[], $5::int[], $6::text[], $7::text[])
+                          AS k (account_sid, sid, error_code, carrier, carrier_id)
+                     JOIN messages o ON o.account_sid = k.account_sid AND o.sid = k.sid
+                     WHERE o.status = ANY($8::text[]) AND o.direction <> 'inbound'
+                     ORDER BY o.account_sid, o.sid FOR UPDATE OF o) k
+               WHERE m.account_sid = k.account_sid AND m.sid = k.sid
                RETURNING m.*""",
             [change.account_sid for change in batch],
             [change.sid for change in batch],

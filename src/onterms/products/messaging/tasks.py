@@ -59,9 +59,10 @@ class Surroundings:
 class Sink:
     """What carriers report to."""
 
-    def __init__(self, clock: Clock, lines: receive.Lines) -> None:
+    def __init__(self, clock: Clock, lines: receive.Lines, statuses: receive.Statuses) -> None:
         self._clock = clock
         self._lines = lines
+        self._statuses = statuses
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         """Record receipts."""
@@ -69,7 +70,7 @@ class Sink:
 
     async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
         """Take inbound messages."""
-        return await receive.receive(tx, self._lines, messages, self._clock.now())
+        return await receive.receive(tx, self._lines, self._statuses, messages, self._clock.now())
 
 
 class Tasks:

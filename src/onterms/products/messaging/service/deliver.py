@@ -15,7 +15,7 @@ from onterms.ports.message_carrier import (
     Unknown,
 )
 from onterms.products.messaging import events, store
-from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change
+from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, may_follow
 
 STATUS_CALLBACK = "messaging.status_callback"
 
@@ -136,13 +136,16 @@ async def record_receipts(tx: Tx, receipts: Sequence[Receipt], at: datetime) -> 
         for receipt in receipts
         if receipt.account_sid is not None and receipt.message_sid is not None
     ]
+    statuses = await store.lock_many(tx, [(change.account_sid, change.sid) for change in changes])
     # A receipt may overtake the submit response: what a handset got or refused was sent, and that is called back too.
     overtaken = [
         Change(change.account_sid, change.sid, "sent", carrier=change.carrier, carrier_id=change.carrier_id)
         for change in changes
         if change.status in IMPLY_SENT
+        # What is not there counts as received, which nothing follows.
+        and may_follow(statuses.get((change.account_sid, change.sid), "received"), "sent")
     ]
-    sent = await record_changes(tx, overtaken, at)
+    sent = await record_changes(tx, overtaken, at) if overtaken else []
     return sent + await record_changes(tx, changes, at)
 
 

@@ -22,18 +22,33 @@ INBOUND_WEBHOOK = "messaging.inbound_webhook"
 Lines = Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, OwnedNumber]]]
 
 
-async def receive(tx: Tx, lines: Lines, inbound: Sequence[InboundMessage], at: datetime) -> list[str | None]:
+# From accounts to active, suspended or closed.
+Statuses = Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, str]]]
+
+
+async def receive(
+    tx: Tx, lines: Lines, statuses: Statuses, inbound: Sequence[InboundMessage], at: datetime
+) -> list[str | None]:
     """Take messages from a carrier.
 
-    A message the carrier repeats is stored once and answered once; one for a number nobody owns gets None.
+    A message the carrier repeats is stored once and answered once. One for a number nobody owns, or whose account is
+    not active, gets None; but who tells a suspended account's number to stop is heard.
     """
     owned = await lines(tx, list({message.recipient for message in inbound}))
+    standing = await statuses(tx, list({line.account_sid for line in owned.values()}))
     sids: list[str | None] = []
     fresh: list[tuple[InboundMessage, NewMessage, OwnedNumber]] = []
     for message in inbound:
         line = owned.get(message.recipient)
         if line is None:
             sids.append(None)
+            continue
+        if standing.get(line.account_sid) != "active":
+            sids.append(None)
+            if keyword_of(message.body) == "STOP" and not e164.is_short_code(message.recipient):
+                pair = (line.account_sid, message.recipient, message.sender)
+                word = message.body.strip().upper()
+                await store.set_opt_out(tx, *pair, opted_out=True, keyword=word, at=at)
             continue
         stored = NewMessage(
             account_sid=line.account_sid,
