@@ -16,8 +16,9 @@ import pytest
 import pytest_asyncio
 
 from onterms.app.media_links import SignedMediaLinks
+from onterms.app.office import Office
 from onterms.app.rooms import bindings_of
-from onterms.business import accounts
+from onterms.business import accounts, pricing
 from onterms.core.clock import SystemClock
 from onterms.core.db import Database
 from onterms.core.ids import new_random_sid, new_sid
@@ -76,7 +77,8 @@ class World:
         )
         links = SignedMediaLinks(self.vault, self.clock, "http://127.0.0.1:8080")
         self.engine = Engine(load(), database, self.clock, authenticator)
-        self.engine.bind(bindings_of(self.vault, authenticator, numbers.senders, links))
+        self.office = Office(database, self.clock, self.vault)
+        self.engine.bind(bindings_of(self.vault, authenticator, numbers.senders, links, self.office))
         self._names = itertools.count(1)
 
     async def tenant(self) -> Tenant:
@@ -269,6 +271,13 @@ def in_country(country: str = "US", **params: Any) -> Maker:
     return made
 
 
+def priced(**path: str) -> Maker:
+    async def made(world: World, tenant: Tenant) -> Made:
+        return Made(path)
+
+    return made
+
+
 def purchase(kind: str = "Local", country: str = "US") -> Maker:
     async def made(world: World, tenant: Tenant) -> Made:
         return Made(params={"PhoneNumber": await free_number(world, tenant, kind, country)})
@@ -316,6 +325,19 @@ _CAMEL = Exemplar(token_request("GrantType", "ClientId", "ClientSecret"), {"Clie
 _APPLICATIONS: Mapping[str, SidMaker] = {"SmsApplicationSid": application, "VoiceApplicationSid": application}
 
 EXEMPLARS: dict[str, Exemplar] = {
+    "pricing_v1:ListMessagingCountry": Exemplar(with_params()),
+    "pricing_v1:FetchMessagingCountry": Exemplar(priced(IsoCountry="US")),
+    "pricing_v1:ListPhoneNumberCountry": Exemplar(with_params()),
+    "pricing_v1:FetchPhoneNumberCountry": Exemplar(priced(IsoCountry="US")),
+    "pricing_v1:ListVoiceCountry": Exemplar(with_params()),
+    "pricing_v1:FetchVoiceCountry": Exemplar(priced(IsoCountry="US")),
+    "pricing_v1:FetchVoiceNumber": Exemplar(priced(Number="+447400123456")),
+    "pricing_v2:ListVoiceCountry": Exemplar(with_params()),
+    "pricing_v2:FetchVoiceCountry": Exemplar(priced(IsoCountry="US")),
+    "pricing_v2:ListTrunkingCountry": Exemplar(with_params()),
+    "pricing_v2:FetchTrunkingCountry": Exemplar(priced(IsoCountry="US")),
+    "pricing_v2:FetchVoiceNumber": Exemplar(priced(DestinationNumber="+447400123456")),
+    "pricing_v2:FetchTrunkingNumber": Exemplar(priced(DestinationNumber="+447400123456")),
     "accounts_v1:CreateSecondaryAuthToken": Exemplar(with_params()),
     "accounts_v1:DeleteSecondaryAuthToken": Exemplar(secondary_token),
     "accounts_v1:UpdateAuthTokenPromotion": Exemplar(secondary_token),
@@ -408,7 +430,10 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
     database = await Database.connect({"dsn": postgres_dsn, "database": name})
     async with database.transaction() as tx:
         await numbers.fill_sandbox_inventory(tx)
-    yield World(database)
+        await pricing.ensure_default_prices(tx, SystemClock().now())
+    made = World(database)
+    await made.office.prices.refresh()
+    yield made
     await database.close()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()

@@ -12,7 +12,7 @@ from onterms.engines.api import load
 SERVED = sorted(served_rooms())
 OPERATIONS = {operation.id: operation for operation in load()}
 # What a path may hold beside SIDs.
-NO_SIDS = {"CountryCode"}
+NO_SIDS = {"CountryCode", "IsoCountry", "Number", "DestinationNumber"}
 ATTACKERS = ("stranger", "subaccount")
 # Where a parameter names a client or resource that is not the caller's, the refusal has a code of its own.
 DOCUMENTED = {

@@ -1,4 +1,4 @@
-"""The command line: `onterms up`, `env`, `routes`, `coverage`, `map`."""
+"""The command line: `onterms up`, `env`, `routes`, `coverage`, `map`, `audit verify`, `ledger verify`."""
 
 import argparse
 import asyncio
@@ -19,8 +19,11 @@ from onterms.app.catalogue import coverage_lines, map_page, served_rooms
 from onterms.app.postgres import PostgresError
 from onterms.app.rooms import House, env_command
 from onterms.app.settings import Settings, from_environment
+from onterms.core.db import Database
 from onterms.core.errors import ConfigError
+from onterms.engines import audit
 from onterms.engines.api import load
+from onterms.engines.ledger import verify_ledger
 
 _log = logging.getLogger("onterms")
 
@@ -41,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("coverage", help="count served operations per product")
     document = commands.add_parser("map", help="write the map of floors, rooms and operations")
     document.add_argument("file", type=Path)
+    for name, words in (("audit", "the hash chains of the audit trail"), ("ledger", "the invariants of the ledger")):
+        checked = commands.add_parser(name, help=f"check {words} of a running install")
+        checked.add_argument("action", choices=["verify"])
     options = parser.parse_args(arguments)
     try:
         if options.command == "up":
@@ -49,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _env(from_environment())
         if options.command == "routes":
             return _routes(options.pattern)
+        if options.command in ("audit", "ledger"):
+            return asyncio.run(_verify(from_environment(), options.command))
         if options.command == "coverage":
             print("\n".join(coverage_lines()))
             return 0
@@ -88,8 +96,8 @@ async def _serve(settings: Settings) -> int:
 def _spare_the_collector() -> None:
     """Keep what lives as long as the process out of garbage collections.
 
-    The compiled contract is half a million objects, and a full collection walks them all while requests wait: 0.1 s,
-    measured. What requests leave behind is freed by counting references; cycles among it are few.
+    The compiled contract alone is a hundred thousand objects, and a full collection walks them all while requests wait:
+    46 ms, measured. What requests leave behind is freed by counting references; cycles among it are few.
     """
     gc.collect()
     gc.freeze()
@@ -123,6 +131,29 @@ def _env(settings: Settings) -> int:
         raise ConfigError(f"{settings.env_file} belongs to another user") from None
     sys.stdout.write(exports.shell(values))
     return 0
+
+
+async def _verify(settings: Settings, what: str) -> int:
+    """Check the audit trail or the ledger of an install that runs; 0 where all holds, 1 where something is broken."""
+    try:
+        dsn = settings.dsn or settings.dsn_file.read_text()
+        database = await Database.connect({"dsn": dsn}, connections_max=2)
+    except OSError:
+        raise ConfigError(f"no install runs with the data folder {settings.data}; run: onterms up") from None
+    try:
+        if what == "ledger":
+            status, lines = await verify_ledger(database)
+            print("\n".join(lines))
+            return status
+        async with database.snapshot() as tx:
+            broken = await audit.verify(tx)
+    finally:
+        await database.close()
+    if broken is None:
+        print("the audit trail holds")
+        return 0
+    print(f"scope {broken.scope}, row {broken.number}: {broken.reason}")
+    return 1
 
 
 def _routes(pattern: str) -> int:

@@ -266,7 +266,7 @@ def _answer(cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[by
     """Write a whole response with its Content-Length; False, and nothing done, where it takes ASGI's ordinary way.
 
     ASGI hands a response over in two awaited messages, and uvicorn looks at each header with two regular expressions:
-    a sixth of what an accepted message costs.
+    5 us against 2, measured, of the 90 that an accepted message costs.
     """
     if (
         cycle.flow.write_paused

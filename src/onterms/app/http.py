@@ -42,6 +42,7 @@ from onterms.core.errors import (
     Refusal,
     Unavailable,
 )
+from onterms.core.ids import new_random_sid
 from onterms.engines.api import Caller, Engine, Gatekeeper, OwnReply, OwnRequest, OwnRoute, Request, Response
 from onterms.engines.api.parameters import decode_json, decode_pairs
 from onterms.engines.api.rendering import error_body, to_json
@@ -223,6 +224,9 @@ class Edge:
             operator=operator,
             headers=headers,
             local=local,
+            peer=scope["client"][0] if scope.get("client") else None,
+            request_id=new_random_sid("RQ"),
+            raw_body=body,
         )
         if route.free_handler is not None:
             reply = await route.free_handler(request)

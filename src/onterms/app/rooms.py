@@ -19,6 +19,7 @@ from onterms.app.certificates import LocalAuthority
 from onterms.app.doors import Doors
 from onterms.app.http import Edge
 from onterms.app.media_links import SignedMediaLinks
+from onterms.app.office import Office
 from onterms.app.page import Page, PageFacts
 from onterms.app.postgres import EmbeddedPostgres
 from onterms.app.sandbox import SandboxClock, SandboxClockApi
@@ -58,10 +59,12 @@ def bindings_of(
     authenticator: accounts.Authenticator,
     senders: messaging.Senders,
     links: messaging.MediaLinks,
+    office: Office,
 ) -> list[Binding]:
     """Return every operation that the rooms serve."""
     return [
-        *accounts.bindings(vault, authenticator),
+        *office.bindings(),
+        *map(office.guarded, accounts.bindings(vault, authenticator)),
         *numbers.bindings(find_account=accounts.account_for),
         *monitor.bindings(),
         *messaging.Api(senders, links).bindings(),
@@ -110,6 +113,12 @@ class House:
         self.clock: Clock = VirtualClock() if settings.sandbox else SystemClock()
         vault = Vault.open(settings.data / "vault.key")
         authenticator = await self._open_accounts(database, vault)
+        office = self.office = Office(database, self.clock, vault)
+        async with database.transaction() as tx:
+            await office.open(tx, self.credentials.account_sid, self.clock.now())
+        await office.prices.refresh()
+        self._background(office.prices.follow())
+        self._background(office.standing.follow())
         self.worker = jobs.Worker(database, self.clock, name=settings.node)
         sandbox_clock: SandboxClock | None = None
         if isinstance(self.clock, VirtualClock):
@@ -154,6 +163,7 @@ class House:
         if "worker" in settings.roles:
             tasks.register(self.worker)
             simulator.register(self.worker)
+            office.register(self.worker)
             running = self._background(self.worker.run())
             self._stack.push_async_callback(self._stop_worker, running)
         if "api" in settings.roles:
@@ -168,6 +178,7 @@ class House:
         else:
             postgres = EmbeddedPostgres(self.settings.data)
             dsn = await postgres.start()
+            self.settings.dsn_file.write_text(dsn)
             self._stack.push_async_callback(postgres.stop)
             self._background(self._watch(postgres))
         database = await Database.connect({"dsn": dsn}, connections_max=CONNECTIONS_MAX)
@@ -211,7 +222,7 @@ class House:
     ) -> None:
         settings = self.settings
         engine = Engine(load(), database, self.clock, authenticator, Limits(concurrent_max=settings.concurrent_max))
-        engine.bind(bindings_of(vault, authenticator, senders, links))
+        engine.bind(bindings_of(vault, authenticator, senders, links, self.office))
         page = Page(
             database,
             self.clock,
@@ -231,6 +242,7 @@ class House:
             session_valid=page.session_valid,
         )
         edge.mount(accounts.own_routes(vault))
+        edge.mount(self.office.routes(authenticator))
         edge.mount(links.routes())
         edge.mount(page.routes())
         edge.mount(SimulatorApi(simulator).routes())

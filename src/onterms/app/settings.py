@@ -54,6 +54,11 @@ class Settings:
         """Where a running install leaves what `onterms env` prints."""
         return self.data / "env.json"
 
+    @property
+    def dsn_file(self) -> Path:
+        """Where a running install leaves the address of its embedded database, for commands beside it."""
+        return self.data / "dsn"
+
 
 def default_data() -> Path:
     """Return the data folder used where none is set: inside a checkout, else the user's own."""

@@ -112,8 +112,8 @@ class Statement(Generic[R]):
 
 @cache
 def _together(statements: tuple[str, ...]) -> str:
-    # With few rows a statement a batch costs more in round trips, on both sides, than in its rows: one for three took a
-    # quarter off what an accepted message costs. The cache is small, for every text is a constant of some engine.
+    # With few rows a batch costs more in round trips, on both sides, than in its rows. The cache is small, for every
+    # text is a constant of some engine.
     parts: list[str] = []
     args = 0
     for place, sql in enumerate(statements):
@@ -164,8 +164,15 @@ class Database:
             max_size=connections_max,
             init=_prepare,
             reset=_leave_as_is,
-            # Plans of prepared statements stay useful; JIT costs more than these short statements take.
-            server_settings={"jit": "off", "application_name": "onterms", "TimeZone": "UTC"},
+            server_settings={
+                "application_name": "onterms",
+                "TimeZone": "UTC",
+                # It costs more than these short statements take.
+                "jit": "off",
+                # A prepared statement keeps the plan it got while its table was nearly empty, where scanning all of it
+                # looked cheapest. Every table here is reached by an index, and where none fits a scan is still used.
+                "enable_seqscan": "off",
+            },
         )
         return cls(pool, connect_args)
 

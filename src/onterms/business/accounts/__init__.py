@@ -32,7 +32,7 @@ from onterms.business.accounts.service.credentials import (
     revoke_keys,
     signing_token,
 )
-from onterms.business.accounts.service.lookups import main_accounts, statuses
+from onterms.business.accounts.service.lookups import family, main_accounts, own_status, statuses
 
 __all__ = [
     "ACCOUNT_ACTIVATED",
@@ -56,11 +56,13 @@ __all__ = [
     "create_key",
     "create_main_key",
     "ensure_first",
+    "family",
     "first_credentials",
     "is_operator",
     "key_secret",
     "main_accounts",
     "own_routes",
+    "own_status",
     "revoke_keys",
     "signing_token",
     "statuses",

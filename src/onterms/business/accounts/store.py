@@ -118,6 +118,14 @@ async def main_accounts(tx: Tx, account_sids: Sequence[str]) -> dict[str, str]:
     return {row["sid"]: row["main_sid"] for row in rows}
 
 
+async def family(tx: Tx, account_sid: str) -> list[str]:
+    """Return an account and its subaccounts, without test credentials."""
+    rows = await tx.fetch(
+        "SELECT sid FROM accounts WHERE sid = $1 OR (owner_sid = $1 AND NOT test) ORDER BY sid", account_sid
+    )
+    return [row["sid"] for row in rows]
+
+
 async def test_account(tx: Tx, account_sid: str) -> AccountRecord | None:
     """Find the account that stands for another one's test credentials."""
     row = await tx.fetchrow(

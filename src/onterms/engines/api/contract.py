@@ -6,13 +6,13 @@ response, and how its lists page. Nothing here is generated code: 1,447 operatio
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, Literal
 
 import msgspec
 
-from onterms.engines.api.parameters import Parser, compile_parser
+from onterms.engines.api.parameters import Parser, compile_day_parser, compile_parser
 from onterms.engines.api.rendering import Renderer, compile_renderer, singular_name
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -155,6 +155,11 @@ def _compile_operation(
                 response_schema = content.get("schema")
                 break
             break
+
+    if spec == "api_v2010" and operation_id.startswith("ListUsageRecord"):
+        # Twilio docs, UsageRecords: both dates may be offsets from today, such as -30days.
+        for name in ("StartDate", "EndDate"):
+            query[name] = replace(query[name], parse=compile_day_parser(name))
 
     paging, list_key = _paging(document, response_schema, method)
     host = item.get("servers", document.get("servers", [{"url": "https://api.twilio.com"}]))[0]["url"].split("//")[1]

@@ -30,6 +30,11 @@ class OwnRequest:
     caller: Caller | None = None
     operator: bool = False
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    # The body as it came, for who checks its signature.
+    raw_body: bytes = b""
+    # Who connected, and the name of this request: what evidence of an acceptance or a notice keeps.
+    peer: str | None = None
+    request_id: str | None = None
     # True for a caller on this machine of a sandbox install, who needs no credentials for sandbox routes.
     local: bool = False
 

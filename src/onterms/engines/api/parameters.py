@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,8 @@ _TRUE = frozenset(("true", "1", "yes"))
 _FALSE = frozenset(("false", "0", "no", ""))
 # `\d` would take every script's digits.
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# A plus sign that was not encoded arrives as a space.
+_DAYS = re.compile(r"([-+ ])([0-9]{1,5})days?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -99,6 +101,20 @@ def compile_parser(name: str, schema: Mapping[str, Any]) -> Parser:
     if "enum" in schema:
         return _enum(name, schema["enum"], upper=form == "http-method")
     return _string(name, schema)
+
+
+def compile_day_parser(name: str) -> Parser:
+    """Make the parser of a date or an offset in days from today, which is a timedelta."""
+    plain = _date(name)
+
+    def parse(text: str) -> date | timedelta:
+        match = _DAYS.fullmatch(text)
+        if match is None:
+            day: date = plain(text)
+            return day
+        return timedelta(days=int(match[2]) * (-1 if match[1] == "-" else 1))
+
+    return parse
 
 
 def _string(name: str, schema: Mapping[str, Any]) -> Parser:

@@ -14,3 +14,14 @@ async def statuses(tx: Tx, account_sids: Sequence[str]) -> Mapping[str, str]:
 async def main_accounts(tx: Tx, account_sids: Sequence[str]) -> Mapping[str, str]:
     """Return the main account at the head of each account that exists: its own, its parent's or its owner's."""
     return await store.main_accounts(tx, account_sids)
+
+
+async def family(tx: Tx, account_sid: str) -> list[str]:
+    """List an account and its subaccounts, without test credentials."""
+    return await store.family(tx, account_sid)
+
+
+async def own_status(tx: Tx, account_sid: str) -> str | None:
+    """Return the status that was set on an account itself, whatever its owner's is; None without such an account."""
+    record = await store.related_account(tx, account_sid, account_sid)
+    return None if record is None else record.own_status

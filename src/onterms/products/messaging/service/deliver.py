@@ -65,6 +65,13 @@ def change_of(message: OutboundMessage, outcome: SubmitOutcome, carrier: str) ->
 
 async def record_changes(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
     """Move messages on where they may move; log each move and queue its status callback. Return what moved."""
+    if not changes:
+        return []
+    await store.lock_many(tx, [(change.account_sid, change.sid) for change in changes])
+    return await _record_locked(tx, changes, at)
+
+
+async def _record_locked(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
     moved = await store.advance(tx, changes, at)
     if not moved:
         return moved
@@ -145,8 +152,8 @@ async def record_receipts(tx: Tx, receipts: Sequence[Receipt], at: datetime) -> 
         # What is not there counts as received, which nothing follows.
         and may_follow(statuses.get((change.account_sid, change.sid), "received"), "sent")
     ]
-    sent = await record_changes(tx, overtaken, at) if overtaken else []
-    return sent + await record_changes(tx, changes, at)
+    sent = await _record_locked(tx, overtaken, at)
+    return sent + await _record_locked(tx, changes, at)
 
 
 def callback_params(account_sid: str, payload: Mapping[str, object]) -> list[tuple[str, str]]:

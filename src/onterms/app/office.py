@@ -1,0 +1,151 @@
+"""The commercial rooms, joined: agreements, customers, notices, prices, taxes, standing, payments.
+
+They depend on one another through callables given here, so that each of them knows only what stands below it.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+
+from onterms.business import accounts, agreements, customers, notices, payments, pricing, standing, tax
+from onterms.carriers.mailbox import Mailbox, MailboxApi
+from onterms.carriers.payment_simulator import NAME as SIMULATED_PAYMENTS
+from onterms.carriers.payment_simulator import PaymentSimulator, PaymentSimulatorApi
+from onterms.core.calendar import start_of
+from onterms.core.clock import Clock
+from onterms.core.db import Database, Tx
+from onterms.core.vault import Vault
+from onterms.engines import jobs
+from onterms.engines.api import Binding, Call, OwnRequest, OwnRoute
+from onterms.engines.api.engine import Gatekeeper
+
+# The sandbox's operator; an operator of one's own replaces it with the first notice that is to be given.
+LETTERHEAD = notices.Letterhead(
+    sender="billing@operator.example", sender_name="The operator", legal_address="legal@operator.example"
+)
+
+
+async def notify(tx: Tx, customer_sid: str, kind: str, subject: str, body: str, contact_kind: str, at: datetime) -> str:
+    """Give a customer notice, for rooms that know nothing of mail."""
+    [sid] = await notices.send(tx, [notices.NewNotice(customer_sid, kind, subject, body, contact_kind)], at)
+    return sid
+
+
+async def _contacts(tx: Tx, customer_sid: str, kind: str) -> Sequence[tuple[str, str]]:
+    return [(contact.sid, contact.address) for contact in await customers.contacts(tx, customer_sid, kind)]
+
+
+async def _order_forms(
+    tx: Tx, customer_sid: str, term: str, service: str | None, at: datetime
+) -> list[agreements.FormTerm]:
+    return [
+        agreements.FormTerm(sid, str(values[term]), signed_at)
+        for sid, signed_at, values in await pricing.overrides(tx, customer_sid, at)
+        if term in values
+    ]
+
+
+async def _orders(tx: Tx, customer_sid: str, on: date) -> payments.OrderTerms | None:
+    customer = await customers.require(tx, customer_sid, on)
+    terms = await pricing.payment_terms(tx, customer_sid, customer.country, start_of(on))
+    if terms.order_form is None:
+        return None
+    return payments.OrderTerms(terms.net_days, terms.currency, terms.order_form)
+
+
+def _origin(request: OwnRequest) -> tuple[str, str]:
+    return request.peer or "", request.request_id or ""
+
+
+class Office:
+    """The commercial rooms of one running process."""
+
+    def __init__(self, database: Database, clock: Clock, vault: Vault) -> None:
+        self._database = database
+        self._clock = clock
+        self._vault = vault
+        self.texts = agreements.Bindings(notify)
+        self.prices = pricing.PriceList(database, clock)
+        self.standing = standing.Standing(database, clock)
+        self._delivery = notices.Delivery(
+            _contacts,
+            LETTERHEAD,
+            customer_of_sender=customers.customer_of_sender,
+            followers=[self._notice_moved],
+        )
+        self.mailbox = Mailbox(database, clock, self._delivery)
+        # The fake provider's webhooks are signed like anybody's, with a secret of this install's own.
+        secret = vault.mac("payment simulator webhooks", b"1").hex() if vault is not None else ""
+        self._provider = PaymentSimulator(database, clock, secret)
+        self._paying = payments.Surroundings({SIMULATED_PAYMENTS: self._provider}, SIMULATED_PAYMENTS, orders=_orders)
+        self.payments = payments.Payments(self._paying)
+        self._provider.deliver_to(self._webhook_came)
+
+    async def open(self, tx: Tx, first_account_sid: str, at: datetime) -> None:
+        """Put in place what a fresh install needs: the template agreement, list prices, and a bound first customer."""
+        await agreements.ensure_template(tx, at)
+        await pricing.ensure_default_prices(tx, at)
+        await tax.ensure_default_rules(tx, at)
+        await agreements.ensure_first_customer(tx, self.texts, first_account_sid, at)
+        customer = await customers.customer_of(tx, first_account_sid)
+        assert customer is not None, "it was made in the line above"
+        await self.payments.ensure_sandbox_credit(tx, customer.sid, at)
+
+    def register(self, worker: jobs.Worker) -> None:
+        """Serve the rooms' jobs; before the worker runs."""
+        customers.Tasks().register(worker)
+        agreements.Tasks(self.texts).register(worker)
+        notices.Tasks(self._delivery, self.mailbox).register(worker)
+        self.mailbox.register(worker)
+        payments.Tasks(self._paying).register(worker)
+        self._provider.register(worker)
+        pricing.register(worker)
+        tax.register(worker)
+
+    def guarded(self, binding: Binding) -> Binding:
+        """Put what the terms ask of an operation before its use case: no new accounts for who owes (3.3.1, 3.3.2)."""
+        handler = binding.handler
+        if binding.operation_id != "api_v2010:CreateAccount" or handler is None:
+            return binding
+
+        @functools.wraps(handler)
+        async def create(tx: Tx, call: Call) -> object:
+            for state in (await self.standing.states(tx, [call.account.sid])).values():
+                standing.require_can_create_account(state)
+            return await handler(tx, call)
+
+        return replace(binding, handler=create)
+
+    def bindings(self) -> list[Binding]:
+        """Return the contract's operations that these rooms serve."""
+        return [*pricing.Api(self.prices, customers.customer_of).bindings()]
+
+    def routes(self, gatekeeper: Gatekeeper) -> list[OwnRoute]:
+        """Return the rooms' own API and the sandbox's mailboxes."""
+
+        async def create_account(tx: Tx, name: str, at: datetime) -> accounts.FirstCredentials:
+            return await accounts.create_customer(tx, self._vault, name, at)
+
+        return [
+            *customers.Api(create_account, accounts.revoke_keys, self.texts, origin=_origin).routes(),
+            *agreements.Api(self.texts, gatekeeper.authenticate, order_forms=_order_forms, origin=_origin).routes(),
+            *notices.Api(self._delivery).routes(),
+            *pricing.Api(self.prices, customers.customer_of).routes(),
+            *tax.Api(customers.customer_of).routes(),
+            *MailboxApi(self.mailbox).routes(),
+            *standing.Api().routes(),
+            *payments.Api(self._paying, self._database).routes(),
+            *PaymentSimulatorApi(self._provider).routes(),
+        ]
+
+    async def _webhook_came(self, tx: Tx, body: bytes, headers: Mapping[str, str], at: datetime) -> str:
+        return await self.payments.receive_webhook(tx, SIMULATED_PAYMENTS, body, headers, at)
+
+    async def _notice_moved(self, tx: Tx, event: str, notice: notices.Notice, at: datetime) -> None:
+        if event == notices.NOTICE_GIVEN:
+            [given_on] = (await notices.given_on(tx, [notice.sid])).values()
+            if given_on is not None:
+                await self.texts.notice_given(tx, notice.sid, given_on, at)
+        elif event == notices.NOTICE_VOIDED:
+            await self.texts.notice_void(tx, notice.sid, at)

@@ -1,0 +1,1 @@
+"""The use cases: texts and their publishing, bindings and acceptances, resolving, and the shipped template."""

@@ -1,0 +1,11 @@
+"""What this room says."""
+
+CUSTOMER_SIGNED_UP = "customer.signed_up"
+CUSTOMER_CHANGED = "customer.changed"
+CUSTOMER_CONTACTS_CHANGED = "customer.contacts_changed"
+CUSTOMER_OWNERS_CHANGED = "customer.owners_changed"
+DOMICILE_CHANGED = "customer.domicile_changed"
+INCIDENT_REPORTED = "customer.incident_reported"
+KEYS_REVOKED = "customer.keys_revoked"
+ASSIGNMENT_DECIDED = "customer.assignment_decided"
+TASK_OPENED = "customer.task_opened"

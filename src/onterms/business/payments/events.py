@@ -1,0 +1,17 @@
+"""What this room says."""
+
+METHOD_CHOSEN = "payment.method_chosen"
+CARD_ADDED = "payment.card_added"
+CARD_REMOVED = "payment.card_removed"
+TOP_UP_SUCCEEDED = "payment.top_up_succeeded"
+TOP_UP_FAILED = "payment.top_up_failed"
+TOP_UP_NEEDS_ACTION = "payment.top_up_needs_action"
+CHARGEBACK_CHANGED = "payment.chargeback_changed"
+PAYMENT_RECORDED = "payment.recorded"
+# Documents were settled, wholly or in part: {"source_sid", "documents": {sid: amount}}.
+PAYMENT_ALLOCATED = "payment.allocated"
+REFUND_CHANGED = "payment.refund_changed"
+INVOICING_DECIDED = "payment.invoicing_decided"
+AUTO_RECHARGE_PAUSED = "payment.auto_recharge_paused"
+STANDING_CHANGED = "payment.standing_changed"
+EVENT_MISMATCHED = "payment.event_mismatched"

@@ -1,0 +1,1 @@
+"""The room's use cases, by noun."""

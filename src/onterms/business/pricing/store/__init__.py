@@ -1,0 +1,1 @@
+"""Every SQL statement of this room, by noun."""

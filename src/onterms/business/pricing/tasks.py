@@ -1,0 +1,26 @@
+"""The timers of order forms: beginning, warning, end, and the ends of commitments' periods."""
+
+from collections.abc import Sequence
+
+from onterms.business.pricing.service import order_forms
+from onterms.engines.jobs import Job, Run, Worker
+
+
+async def _fire(run: Run, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        async with run.transaction() as tx:
+            await order_forms.fire(tx, job.payload, run.clock.now())
+            await run.complete(tx, [job])
+
+
+async def _settle(run: Run, jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        async with run.transaction() as tx:
+            await order_forms.settle_commitment(tx, job.payload, run.clock.now())
+            await run.complete(tx, [job])
+
+
+def register(worker: Worker) -> None:
+    """Let a worker run this room's timers."""
+    worker.register(order_forms.TIMER_TASK, _fire)
+    worker.register(order_forms.COMMITMENT_TASK, _settle)
