@@ -94,9 +94,7 @@ def serve_bare(port: int, body_bytes: int) -> None:
         await send({"type": "http.response.start", "status": 201, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    uvicorn.run(
-        app, port=port, http="httptools", loop="uvloop", lifespan="off", access_log=False, log_level="warning"
-    )
+    uvicorn.run(app, port=port, http="httptools", loop="uvloop", lifespan="off", access_log=False, log_level="warning")
 
 
 async def answering(url: str, processes: Sequence[subprocess.Popen[bytes]]) -> None:

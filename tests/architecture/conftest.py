@@ -84,6 +84,7 @@ class World:
     async def tenant(self) -> Tenant:
         async with self.database.transaction() as tx:
             made = await accounts.create_customer(tx, self.vault, f"Tenant {next(self._names)}", self.clock.now())
+            await self.office.open(tx, made.account_sid, self.clock.now())
         return Tenant(made.account_sid, made.auth_token)
 
     async def subaccount(self, parent: Tenant) -> Tenant:
@@ -324,7 +325,25 @@ _SNAKE = Exemplar(token_request("grant_type", "client_id", "client_secret"), {"c
 _CAMEL = Exemplar(token_request("GrantType", "ClientId", "ClientSecret"), {"ClientId": oauth_app})
 _APPLICATIONS: Mapping[str, SidMaker] = {"SmsApplicationSid": application, "VoiceApplicationSid": application}
 
+
+async def trigger(world: World, tenant: Tenant) -> str:
+    given = {"CallbackUrl": "https://example.com/used", "TriggerValue": "100", "UsageCategory": "sms"}
+    return str((await world.row(tenant, "api_v2010:CreateUsageTrigger", **given))["sid"])
+
+
 EXEMPLARS: dict[str, Exemplar] = {
+    "api_v2010:FetchBalance": Exemplar(with_params()),
+    **{
+        f"api_v2010:ListUsageRecord{period}": Exemplar(with_params())
+        for period in ("", "AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly", "Yesterday")
+    },
+    "api_v2010:CreateUsageTrigger": Exemplar(
+        with_params(CallbackUrl="https://example.com/used", TriggerValue="100", UsageCategory="sms")
+    ),
+    "api_v2010:FetchUsageTrigger": Exemplar(by_sid(trigger)),
+    "api_v2010:UpdateUsageTrigger": Exemplar(by_sid(trigger, FriendlyName="Renamed")),
+    "api_v2010:DeleteUsageTrigger": Exemplar(by_sid(trigger)),
+    "api_v2010:ListUsageTrigger": Exemplar(listed(trigger)),
     "pricing_v1:ListMessagingCountry": Exemplar(with_params()),
     "pricing_v1:FetchMessagingCountry": Exemplar(priced(IsoCountry="US")),
     "pricing_v1:ListPhoneNumberCountry": Exemplar(with_params()),
@@ -433,7 +452,9 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
         await pricing.ensure_default_prices(tx, SystemClock().now())
     made = World(database)
     await made.office.prices.refresh()
+    await made.office.leases.start()
     yield made
+    await made.office.leases.stop()
     await database.close()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()

@@ -61,7 +61,8 @@ def is_phone_number(value: object) -> bool:
 
 @formats.checks("currency")
 def is_currency(value: object) -> bool:
-    return not isinstance(value, str) or re.fullmatch(r"[A-Z]{3}", value) is not None
+    # Twilio docs: usage records write it small, such as usd.
+    return not isinstance(value, str) or re.fullmatch(r"[A-Z]{3}|[a-z]{3}", value) is not None
 
 
 @formats.checks("iso-country-code")

@@ -351,7 +351,9 @@ class TestRelations:
 
 
 class TestConduct:
-    async def test_1_6_end_user_opt_out_is_stored_against_that_end_user_of_that_customer_only(self, world: World) -> None:
+    async def test_1_6_end_user_opt_out_is_stored_against_that_end_user_of_that_customer_only(
+        self, world: World
+    ) -> None:
         one, other = await world.sign_up(), await world.sign_up()
         body = {"identity": "+14155550100", "kind": "opt_out"}
         await world.call("POST", "/commercial/v1/EndUserMarks", body, account=one["account_sid"])

@@ -4,21 +4,38 @@ They depend on one another through callables given here, so that each of them kn
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
-from onterms.business import accounts, agreements, customers, notices, payments, pricing, standing, tax
+from onterms.business import (
+    accounts,
+    agreements,
+    cases,
+    collections,
+    customers,
+    disputes,
+    invoicing,
+    notices,
+    payments,
+    pricing,
+    privacy,
+    standing,
+    suspension,
+    tax,
+    usage,
+)
 from onterms.carriers.mailbox import Mailbox, MailboxApi
 from onterms.carriers.payment_simulator import NAME as SIMULATED_PAYMENTS
 from onterms.carriers.payment_simulator import PaymentSimulator, PaymentSimulatorApi
-from onterms.core.calendar import start_of
+from onterms.core.calendar import day_of, start_of
 from onterms.core.clock import Clock
 from onterms.core.db import Database, Tx
 from onterms.core.vault import Vault
-from onterms.engines import jobs
+from onterms.engines import jobs, ledger
 from onterms.engines.api import Binding, Call, OwnRequest, OwnRoute
 from onterms.engines.api.engine import Gatekeeper
+from onterms.ports.callback import CallbackClient
 
 # The sandbox's operator; an operator of one's own replaces it with the first notice that is to be given.
 LETTERHEAD = notices.Letterhead(
@@ -54,6 +71,23 @@ async def _orders(tx: Tx, customer_sid: str, on: date) -> payments.OrderTerms | 
     return payments.OrderTerms(terms.net_days, terms.currency, terms.order_form)
 
 
+# Where the template's companies are, until the operator names its own.
+_ENTITY_COUNTRIES = {"default": "US", "europe": "IE", "japan": "JP"}
+
+
+async def _entity(tx: Tx, customer_sid: str, at: datetime) -> str:
+    return (await agreements.parties_of(tx, customer_sid, at)).entity_key
+
+
+async def _everybody(tx: Tx) -> list[str]:
+    found: list[str] = []
+    while True:
+        page = await customers.list_customers(tx, found[-1] if found else "", 1000)
+        found += [each.sid for each in page]
+        if len(page) < 1000:
+            return found
+
+
 def _origin(request: OwnRequest) -> tuple[str, str]:
     return request.peer or "", request.request_id or ""
 
@@ -61,24 +95,44 @@ def _origin(request: OwnRequest) -> tuple[str, str]:
 class Office:
     """The commercial rooms of one running process."""
 
-    def __init__(self, database: Database, clock: Clock, vault: Vault) -> None:
+    def __init__(self, database: Database, clock: Clock, vault: Vault, *, node: str = "onterms") -> None:
         self._database = database
         self._clock = clock
         self._vault = vault
         self.texts = agreements.Bindings(notify)
         self.prices = pricing.PriceList(database, clock)
         self.standing = standing.Standing(database, clock)
+        self.leases = ledger.Leases(database, clock, node)
+        self.meter = usage.Meter(database, clock, self.prices, self.leases)
+        self._billing = invoicing.Surroundings(self._tax_facts, _entity, self._party)
+        self._collections = collections.Collections()
+        self._billing.changed.append(self._owed_changed)
+        self._disputes = disputes.Disputes(self._billing)
+        mailed = cases.MailedNotices()
+        suspensions = suspension.Suspensions(mailed, accounts.revoke_keys)
+        self._suspension = suspension.Api(
+            suspensions,
+            suspension.Screening(suspensions, _everybody),
+            suspension.Admission(suspensions, has_consent=privacy.has_consent),
+        )
+        self._privacy = privacy.Api(privacy.Privacy(mailed))
         self._delivery = notices.Delivery(
             _contacts,
             LETTERHEAD,
             customer_of_sender=customers.customer_of_sender,
-            followers=[self._notice_moved],
+            followers=[self._notice_moved, self._collections.follow_notice],
         )
         self.mailbox = Mailbox(database, clock, self._delivery)
         # The fake provider's webhooks are signed like anybody's, with a secret of this install's own.
         secret = vault.mac("payment simulator webhooks", b"1").hex() if vault is not None else ""
         self._provider = PaymentSimulator(database, clock, secret)
-        self._paying = payments.Surroundings({SIMULATED_PAYMENTS: self._provider}, SIMULATED_PAYMENTS, orders=_orders)
+        self._paying = payments.Surroundings(
+            {SIMULATED_PAYMENTS: self._provider},
+            SIMULATED_PAYMENTS,
+            orders=_orders,
+            open_documents=self._open_documents,
+            allocated=self._allocated,
+        )
         self.payments = payments.Payments(self._paying)
         self._provider.deliver_to(self._webhook_came)
 
@@ -91,17 +145,36 @@ class Office:
         customer = await customers.customer_of(tx, first_account_sid)
         assert customer is not None, "it was made in the line above"
         await self.payments.ensure_sandbox_credit(tx, customer.sid, at)
+        await usage.ensure_sweep(tx, at)
 
-    def register(self, worker: jobs.Worker) -> None:
+    def register(
+        self,
+        worker: jobs.Worker,
+        still_due: usage.StillDue,
+        callbacks: CallbackClient,
+        signing_token: Callable[[str], Awaitable[str]],
+    ) -> None:
         """Serve the rooms' jobs; before the worker runs."""
+        usage.Tasks(self.meter, still_due, callbacks, signing_token).register(worker)
         customers.Tasks().register(worker)
         agreements.Tasks(self.texts).register(worker)
         notices.Tasks(self._delivery, self.mailbox).register(worker)
         self.mailbox.register(worker)
         payments.Tasks(self._paying).register(worker)
+        invoicing.Tasks(self._billing).register(worker)
+        collections.Tasks(self._collections).register(worker)
+        disputes.Tasks(self._disputes).register(worker)
+        cases.Tasks([*self._suspension.books(), *self._privacy.books()]).register(worker)
         self._provider.register(worker)
         pricing.register(worker)
         tax.register(worker)
+
+    async def account_made(self, tx: Tx, made: accounts.FirstCredentials, request: OwnRequest) -> None:
+        """Bind an account that the operator makes: it signs for a customer that it deals with itself."""
+        customer = await agreements.ensure_first_customer(
+            tx, self.texts, made.account_sid, request.at, name=request.text("friendly_name"), actor="the operator"
+        )
+        await self.payments.ensure_sandbox_credit(tx, customer.sid, request.at)
 
     def guarded(self, binding: Binding) -> Binding:
         """Put what the terms ask of an operation before its use case: no new accounts for who owes (3.3.1, 3.3.2)."""
@@ -119,7 +192,7 @@ class Office:
 
     def bindings(self) -> list[Binding]:
         """Return the contract's operations that these rooms serve."""
-        return [*pricing.Api(self.prices, customers.customer_of).bindings()]
+        return [*pricing.Api(self.prices, customers.customer_of).bindings(), *usage.bindings()]
 
     def routes(self, gatekeeper: Gatekeeper) -> list[OwnRoute]:
         """Return the rooms' own API and the sandbox's mailboxes."""
@@ -135,9 +208,46 @@ class Office:
             *tax.Api(customers.customer_of).routes(),
             *MailboxApi(self.mailbox).routes(),
             *standing.Api().routes(),
+            *invoicing.Api(self._billing).routes(),
+            *collections.Api(self._collections).routes(),
+            *disputes.Api(self._disputes).routes(),
+            *self._suspension.routes(),
+            *self._privacy.routes(),
             *payments.Api(self._paying, self._database).routes(),
             *PaymentSimulatorApi(self._provider).routes(),
         ]
+
+    async def _tax_facts(self, tx: Tx, customer_sid: str, issuer: str, on: date) -> tax.TaxFacts:
+        customer = await customers.require(tx, customer_sid, on)
+        seller = await self._party(tx, issuer)
+        return tax.TaxFacts(
+            customer.country, customer.currency, customer.subdivision or None, seller_country=seller.country
+        )
+
+    async def _party(self, tx: Tx, entity: str) -> invoicing.Party:
+        named = await agreements.entity_of(tx, entity, day_of(self._clock.now()))
+        if named is None:
+            return invoicing.Party("The operator", _ENTITY_COUNTRIES[entity])
+        name, address, country = named
+        return invoicing.Party(name, country, address=tuple(address.splitlines()))
+
+    async def _owed_changed(self, tx: Tx, customer_sid: str, at: datetime) -> None:
+        await self._collections.review(tx, customer_sid, at)
+
+    async def _open_documents(self, tx: Tx, customer_sid: str) -> list[payments.OpenDocument]:
+        invoices = await invoicing.open_documents(tx, customer_sid)
+        return [*invoices, *await payments.debts_without_documents(tx, customer_sid)]
+
+    async def _allocated(
+        self,
+        tx: Tx,
+        customer_sid: str,
+        source_sid: str,
+        currency: str,
+        made: Sequence[payments.Allocation],
+        at: datetime,
+    ) -> None:
+        await invoicing.settled_by_payments(tx, self._billing, customer_sid, source_sid, made, at)
 
     async def _webhook_came(self, tx: Tx, body: bytes, headers: Mapping[str, str], at: datetime) -> str:
         return await self.payments.receive_webhook(tx, SIMULATED_PAYMENTS, body, headers, at)

@@ -67,7 +67,7 @@ def bindings_of(
         *map(office.guarded, accounts.bindings(vault, authenticator)),
         *numbers.bindings(find_account=accounts.account_for),
         *monitor.bindings(),
-        *messaging.Api(senders, links).bindings(),
+        *messaging.Api(senders, links, office.meter).bindings(),
     ]
 
 
@@ -113,12 +113,15 @@ class House:
         self.clock: Clock = VirtualClock() if settings.sandbox else SystemClock()
         vault = Vault.open(settings.data / "vault.key")
         authenticator = await self._open_accounts(database, vault)
-        office = self.office = Office(database, self.clock, vault)
+        office = self.office = Office(database, self.clock, vault, node=settings.node)
         async with database.transaction() as tx:
             await office.open(tx, self.credentials.account_sid, self.clock.now())
         await office.prices.refresh()
         self._background(office.prices.follow())
         self._background(office.standing.follow())
+        await office.leases.start()
+        self._stack.push_async_callback(office.leases.stop)
+        self._background(office.leases.run())
         self.worker = jobs.Worker(database, self.clock, name=settings.node)
         sandbox_clock: SandboxClock | None = None
         if isinstance(self.clock, VirtualClock):
@@ -148,22 +151,24 @@ class House:
         await simulator.start()
         self._stack.push_async_callback(simulator.close)
         carrier: MessageCarrier = simulator
+        callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
         tasks = messaging.Tasks(
             messaging.Surroundings(
                 clock=self.clock,
                 carrier=carrier,
-                callbacks=FaultyCallbacks(webhooks, simulator.faults, self.clock),
+                callbacks=callbacks,
                 media=fetcher,
                 links=links,
                 accounts=_Accounts(authenticator),
                 senders=owned.senders,
+                meter=office.meter,
                 lines=numbers.owner_of,
             )
         )
         if "worker" in settings.roles:
             tasks.register(self.worker)
             simulator.register(self.worker)
-            office.register(self.worker)
+            office.register(self.worker, messaging.still_due, callbacks, authenticator.signing_token)
             running = self._background(self.worker.run())
             self._stack.push_async_callback(self._stop_worker, running)
         if "api" in settings.roles:
@@ -241,7 +246,7 @@ class House:
             ready=self._ready,
             session_valid=page.session_valid,
         )
-        edge.mount(accounts.own_routes(vault))
+        edge.mount(accounts.own_routes(vault, self.office.account_made))
         edge.mount(self.office.routes(authenticator))
         edge.mount(links.routes())
         edge.mount(page.routes())

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onterms.business import invoicing, pricing
+from onterms.business import invoicing, payments, pricing
 from onterms.business.invoicing import model
 from onterms.core.money import decimal_text, micros, round_minor
+from onterms.engines import ledger
 from onterms.engines.jobs import Worker
 
 RAM = "{urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100}"
@@ -225,6 +226,25 @@ class TestSettling:
         await billing.pay("12.00", "2025-02-10")
         settled = (await billing.commerce.get(f"Invoices/{made.sid}"))["settled"]
         assert settled == {"tax": "10.00", "surcharge": "2.00", "fee": "0.00", "late_fee": "0.00"}
+
+    async def test_what_the_payments_room_settled_is_taken_over(self, billing: Any) -> None:
+        await billing.tax("0.1")
+        await billing.use("5.00", "2025-01-10", kind="surcharge")
+        made = await billing.invoice("100.00", "2025-01-31")
+        when = datetime(2025, 2, 10, tzinfo=UTC)
+        async with billing.database.transaction() as tx:
+            [due] = await invoicing.open_documents(tx, billing.customer)
+            parts = [micros("10"), micros("5"), micros("25")]
+            paid = ledger.templates.payment(micros("40"), "card")
+            settled = ledger.templates.allocation({made.sid: micros("40")})
+            for key, posting in (("p", paid), ("a", settled)):
+                await ledger.post(tx, [ledger.Transaction(billing.customer, "USD", key, posting)], when)
+            told = [payments.Allocation(made.sid, *parts)]
+            await invoicing.settled_by_payments(tx, billing.surroundings, billing.customer, "PY1", told, when)
+        assert (due.taxes, due.surcharges, due.fees) == (micros("10"), micros("5"), micros("100"))
+        assert await billing.due() == "75.00"
+        assert (await billing.commerce.get(f"Invoices/{made.sid}"))["state"] == "partially_paid"
+        assert await billing.books() == []
 
     async def test_a_credit_note_takes_its_tax_along_and_voids_what_is_credited_whole(self, billing: Any) -> None:
         await billing.tax("0.0625")

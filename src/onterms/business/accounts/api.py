@@ -1,10 +1,11 @@
 """Which operations this room serves, and the routes of the operator."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from onterms.business.accounts import wire
 from onterms.business.accounts.errors import InvalidClient
+from onterms.business.accounts.model import FirstCredentials
 from onterms.business.accounts.service import accounts, authentication, credentials
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
@@ -59,9 +60,13 @@ def bindings(vault: Vault, authenticator: authentication.Authenticator) -> list[
     return served
 
 
-def own_routes(vault: Vault) -> list[OwnRoute]:
+# Told of each account the operator makes, in the transaction that makes it.
+Made = Callable[[Tx, FirstCredentials, OwnRequest], Awaitable[None]]
+
+
+def own_routes(vault: Vault, made: Made) -> list[OwnRoute]:
     """Return the operator's routes: what the original keeps for its console."""
-    operator = _OperatorRoutes(vault)
+    operator = _OperatorRoutes(vault, made)
     return [
         OwnRoute(
             "POST",
@@ -240,14 +245,16 @@ class _Operations:
 
 
 class _OperatorRoutes:
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, made: Made) -> None:
         self._vault = vault
+        self._made = made
 
     async def create_account(self, tx: Tx, request: OwnRequest) -> OwnReply:
         kind = request.text("type", default="Full")
         if kind not in ("Full", "Trial"):
             raise InvalidParameter("'type' must be Full or Trial")
         made = await accounts.create_customer(tx, self._vault, request.text("friendly_name"), request.at, type=kind)
+        await self._made(tx, made, request)
         return OwnReply(wire.customer(made, request.at), 201)
 
     async def change_status(self, tx: Tx, request: OwnRequest) -> OwnReply:

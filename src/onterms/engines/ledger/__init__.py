@@ -29,7 +29,7 @@ circle.
 """
 
 from onterms.engines.ledger import templates
-from onterms.engines.ledger.holds import capture, charge, expire, extend, find, hold, overdue, release
+from onterms.engines.ledger.holds import capture, charge, expire, extend, find, hold, lock, overdue, release
 from onterms.engines.ledger.journal import balance, balances, entries, open_balance, post, receivables
 from onterms.engines.ledger.leases import Leases
 from onterms.engines.ledger.model import (
@@ -110,6 +110,7 @@ __all__ = [
     "extend",
     "find",
     "hold",
+    "lock",
     "open_balance",
     "overdue",
     "post",

@@ -117,6 +117,11 @@ def _left(funds: Row) -> int | None:
     return None if funds["floor"] is None else max(0, funds["posted"] - funds["held"] - funds["floor"])
 
 
+async def lock(tx: Tx, customer_sids: Sequence[str]) -> None:
+    """Lock customers' funds in order, for a transaction that changes those of several in more than one step."""
+    await store.lock_funds_of(tx, sorted(set(customer_sids)))
+
+
 async def find(tx: Tx, keys: Sequence[HoldKey]) -> dict[HoldKey, Hold]:
     """Return the holds there are of these keys, as they stand."""
     return {found.key: found for found in await store.find_holds(tx, keys)} if keys else {}

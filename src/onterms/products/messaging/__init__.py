@@ -2,9 +2,21 @@
 
 from onterms.products.messaging.api import Api
 from onterms.products.messaging.service.history import MediaLinks
+from onterms.products.messaging.service.money import still_due
 from onterms.products.messaging.service.receive import Lines
 from onterms.products.messaging.service.send import Senders
 from onterms.products.messaging.store import fetch_media
 from onterms.products.messaging.tasks import Accounts, Sink, Surroundings, Tasks
 
-__all__ = ["Accounts", "Api", "Lines", "MediaLinks", "Senders", "Sink", "Surroundings", "Tasks", "fetch_media"]
+__all__ = [
+    "Accounts",
+    "Api",
+    "Lines",
+    "MediaLinks",
+    "Senders",
+    "Sink",
+    "Surroundings",
+    "Tasks",
+    "fetch_media",
+    "still_due",
+]

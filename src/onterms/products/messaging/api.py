@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onterms.business.usage import Meter
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter, Refusal
 from onterms.engines.api import Binding, Call, Page, Reply, serve, serve_batched
@@ -31,8 +32,9 @@ _MAGIC_SENDER = "+15005550006"
 class Api:
     """The room's operations."""
 
-    def __init__(self, senders: send.Senders, links: MediaLinks) -> None:
+    def __init__(self, senders: send.Senders, links: MediaLinks, meter: Meter) -> None:
         self._senders = senders
+        self._meter = meter
         self._links = links
 
     def bindings(self) -> list[Binding]:
@@ -80,7 +82,7 @@ class Api:
             else:
                 drafts.append(draft)
                 places.append(place)
-        for place, result in zip(places, await send.accept(tx, self._senders, drafts), strict=True):
+        for place, result in zip(places, await send.accept(tx, self._senders, self._meter, drafts), strict=True):
             results[place] = wire.new_message_of(result) if isinstance(result, NewMessage) else result
         return results
 

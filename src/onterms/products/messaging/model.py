@@ -81,6 +81,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     carrier: str | None = None
     carrier_id: str | None = None
     num_media: int = 0
+    # Known beforehand only where it is nothing, as of the replies to keywords.
+    price_micros: int | None = None
 
     @property
     def peer(self) -> str:

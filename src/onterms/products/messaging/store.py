@@ -14,15 +14,15 @@ _ORDER = "substr(sid, 3)"
 _INSERT = """
 INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
                       media_urls, status, status_callback, valid_until, date_created, date_updated, date_sent, carrier,
-                      carrier_id)
+                      carrier_id, price_micros)
 SELECT account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
        string_to_array(media_urls, E'\\n'), status, status_callback, valid_until, at, at,
-       CASE WHEN direction = 'inbound' THEN at END, carrier, carrier_id
+       CASE WHEN direction = 'inbound' THEN at END, carrier, carrier_id, price_micros
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[],
             $10::int[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[],
-            $17::text[])
+            $17::text[], $18::bigint[])
   AS new (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media, media_urls,
-          status, status_callback, valid_until, at, carrier, carrier_id)
+          status, status_callback, valid_until, at, carrier, carrier_id, price_micros)
 ON CONFLICT (carrier, carrier_id) WHERE direction = 'inbound' DO NOTHING
 RETURNING sid
 """
@@ -57,6 +57,7 @@ def inserting(messages: Sequence[NewMessage]) -> Statement[set[str]]:
             [m.at for m in messages],
             [m.carrier for m in messages],
             [m.carrier_id for m in messages],
+            [m.price_micros for m in messages],
         ],
         _as_set,
     )
@@ -203,6 +204,29 @@ async def count_replies(tx: Tx, account_sid: str, sender: str, peer: str, since:
         f"{int(since.timestamp() * 1000):012x}",
     )
     return count
+
+
+# tenant: the meter's sweep asks about holds of every customer, by the SIDs that it was given.
+async def sent_of(tx: Tx, sids: Sequence[str]) -> set[str]:
+    """Return those of the SIDs whose messages were sent and have no receipt."""
+    rows = await tx.fetch(
+        "SELECT sid FROM messages WHERE sid = ANY($1::text[]) AND status = 'sent' AND direction <> 'inbound'",
+        list(sids),
+    )
+    return {row["sid"] for row in rows}
+
+
+async def set_prices(tx: Tx, prices: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+    """Write what messages cost: (micro-units, currency) by (account_sid, sid)."""
+    await tx.execute(
+        """UPDATE messages m SET price_micros = k.micros, price_unit = k.currency
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS k (account_sid, sid, micros, currency)
+           WHERE m.account_sid = k.account_sid AND m.sid = k.sid""",
+        [account_sid for account_sid, _ in prices],
+        [sid for _, sid in prices],
+        [micros for micros, _ in prices.values()],
+        [currency for _, currency in prices.values()],
+    )
 
 
 async def redact(tx: Tx, account_sid: str, sid: str, at: datetime) -> Row | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from onterms.business.usage import Meter
 from onterms.core.clock import Clock
 from onterms.core.db import Tx
 from onterms.core.ids import new_sid
@@ -17,7 +18,7 @@ from onterms.ports.message_carrier import InboundMessage, MessageCarrier, Outbou
 from onterms.products import monitor
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import Change, Message
-from onterms.products.messaging.service import deliver, receive, respond, send
+from onterms.products.messaging.service import deliver, money, receive, respond, send
 from onterms.products.messaging.service.history import MediaLinks
 
 _log = logging.getLogger("onterms.messaging")
@@ -53,6 +54,7 @@ class Surroundings:
     links: MediaLinks
     accounts: Accounts
     senders: send.Senders
+    meter: Meter
     lines: receive.Lines
 
 
@@ -88,6 +90,7 @@ class Tasks:
         worker.register(send.DISPATCH, self.dispatch, batch_max=200, concurrency=2)
         worker.register(send.FETCH_MEDIA, self.fetch_media, batch_max=1, concurrency=16)
         worker.register(deliver.STATUS_CALLBACK, self.status_callback, batch_max=1, concurrency=128)
+        worker.register(money.SETTLE, self.settle, batch_max=200, concurrency=1)
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
 
     async def dispatch(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
@@ -210,6 +213,11 @@ class Tasks:
             return FetchFailed(11751, f"the files have more than {MEDIA_BYTES_MAX} bytes in all")
         return files
 
+    async def settle(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Charge or free messages whose end is known."""
+        async with run.transaction() as tx:
+            await money.settle(tx, self._with.meter, run, batch)
+
     async def status_callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Call one status of one message back."""
         for job in batch:
@@ -264,7 +272,7 @@ class Tasks:
             outcome = await conversation.run()
             async with run.transaction() as tx:
                 now = self._at()
-                refused = await send.admit(tx, self._with.senders, outcome.replies)
+                refused = await send.admit(tx, self._with.senders, self._with.meter, outcome.replies)
                 for refusal in refused.values():
                     conversation.refuse(refusal)
                 await _log_attempts(tx, account_sid, sid, "inbound", outcome.attempts, now)

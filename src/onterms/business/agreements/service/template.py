@@ -64,15 +64,22 @@ async def ensure_template(tx: Tx, at: datetime) -> bool:
 
 
 async def ensure_first_customer(
-    tx: Tx, bindings: Bindings, account_sid: str, at: datetime, country: str = "US"
+    tx: Tx,
+    bindings: Bindings,
+    account_sid: str,
+    at: datetime,
+    country: str = "US",
+    *,
+    name: str = "First customer",
+    actor: str = FIRST_ACTOR,
 ) -> customers.Customer:
-    """Make the first account's customer, bound by the current terms, unless it has one."""
+    """Make an account's customer, bound by the current terms on the word of `actor`, unless it has one."""
     found = await customers.customer_of(tx, account_sid)
     if found is not None:
         return found
-    consent = customers.Consent(FIRST_ACTOR, "installer", True, "", "")
+    consent = customers.Consent(actor, "installer", True, "", "")
     request = customers.SignUp(
-        name="First customer",
+        name=name,
         country=country,
         subdivision="",
         org_type="corporate",

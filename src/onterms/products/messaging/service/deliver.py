@@ -16,6 +16,7 @@ from onterms.ports.message_carrier import (
 )
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, may_follow
+from onterms.products.messaging.service import money
 
 STATUS_CALLBACK = "messaging.status_callback"
 
@@ -90,14 +91,19 @@ async def _record_locked(tx: Tx, changes: Sequence[Change], at: datetime) -> lis
         )
         for message in moved
     ]
-    callbacks = [
+    following = [
         callback_job(message, done_at.get((message["account_sid"], message["sid"])))
         for message in moved
         if message["status_callback"] and message["status"] in CALLED_BACK
     ]
+    following += [
+        money.settle_job(message["account_sid"], message["sid"], message["status"])
+        for message in moved
+        if message["status"] in money.OUTCOMES and message["price_micros"] is None
+    ]
     statements: list[Statement[list[int]]] = [log.appending(tx, changed, at)]
-    if callbacks:
-        statements.append(jobs.enqueuing(tx, callbacks, at))
+    if following:
+        statements.append(jobs.enqueuing(tx, following, at))
     await tx.together(*statements)
     return moved
 

@@ -10,6 +10,7 @@ from onterms.engines import jobs, log
 from onterms.ports.message_carrier import InboundMessage
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import REPLIES, Keyword, NewMessage, keyword_of
+from onterms.products.messaging.service import money
 from onterms.products.messaging.service.deliver import idempotency_token
 from onterms.products.messaging.service.send import enqueue
 from onterms.products.numbers import OwnedNumber
@@ -91,6 +92,7 @@ async def receive(
             files = [(new_sid("ME", at), media.content_type, media.data) for media in message.media]
             await store.insert_media(tx, stored.account_sid, stored.sid, files, at)
         await _answer_keyword(tx, stored, line, at)
+        await jobs.enqueue(tx, [money.settle_job(stored.account_sid, stored.sid, "received")], at)
         if line.sms.url:
             # In the order they came, one conversation's messages reach the webhook.
             job = jobs.NewJob(
@@ -148,4 +150,6 @@ def _reply(message: NewMessage, keyword: Keyword, at: datetime) -> NewMessage:
         status_callback=None,
         valid_until=None,
         at=at,
+        # Twilio support 223134027: replies to keywords are free, the inbound message is not.
+        price_micros=0,
     )

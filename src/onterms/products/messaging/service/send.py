@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from onterms.business.usage import Meter
 from onterms.core import e164
 from onterms.core.db import Tx
 from onterms.core.errors import Refusal
@@ -17,6 +18,7 @@ from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import NewMessage
+from onterms.products.messaging.service import money
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
@@ -158,7 +160,7 @@ def _landline_refused(recipient: str) -> bool:
     return parsed is not None and parsed.valid and parsed.kind == "landline" and parsed.country not in LANDLINES_REACHED
 
 
-async def accept(tx: Tx, senders: Senders, drafts: Sequence[Draft]) -> list[NewMessage | Refusal]:
+async def accept(tx: Tx, senders: Senders, meter: Meter, drafts: Sequence[Draft]) -> list[NewMessage | Refusal]:
     """Store and queue messages; each draft gets its message or its refusal, in order."""
     results: list[NewMessage | Refusal] = []
     forced: set[str] = set()
@@ -171,18 +173,24 @@ async def accept(tx: Tx, senders: Senders, drafts: Sequence[Draft]) -> list[NewM
         results.append(message)
         if draft.force_delivery:
             forced.add(message.sid)
-    refused = await admit(tx, senders, [message for message in results if isinstance(message, NewMessage)], forced)
+    refused = await admit(
+        tx, senders, meter, [message for message in results if isinstance(message, NewMessage)], forced
+    )
     return [refused.get(result.sid, result) if isinstance(result, NewMessage) else result for result in results]
 
 
 async def admit(
-    tx: Tx, senders: Senders, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
+    tx: Tx, senders: Senders, meter: Meter, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
 ) -> dict[str, Refusal]:
     """Store and queue composed messages; return the refusal of each that storage speaks against, by SID."""
     if not composed:
         return {}
     refused = await _refusals(tx, senders, composed, forced)
     await _break_loops(tx, composed, refused)
+    # Nothing is sent without a price and funds; what is refused for another reason needs none.
+    wanted = [money.use_of(message) for message in composed if message.sid not in refused]
+    if wanted:
+        refused.update(await meter.hold(tx, wanted, composed[0].at))
     await enqueue(tx, [message for message in composed if message.sid not in refused])
     return refused
 

@@ -1,0 +1,308 @@
+"""Deciding claims by what was measured and charged."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from onterms.business import customers
+from onterms.business.cases import Book, Case
+from onterms.business.claims import store
+from onterms.business.claims.errors import TermsNotAccepted
+from onterms.business.claims.model import (
+    DISPUTE,
+    INDEMNITY,
+    NONCONFORMITY,
+    SLA_CLAIM,
+    Cap,
+    Charge,
+    FeeRow,
+    availability_ppm,
+    is_covered,
+    liability_cap,
+    nonconformity_refund,
+    sla_credit,
+    split_costs,
+    unused_prepaid,
+)
+from onterms.core.calendar import day_of, plus_months, start_of
+from onterms.core.db import Row, Tx
+from onterms.core.errors import InvalidParameter, NotFound
+from onterms.core.money import decimal_text, is_currency, micros
+
+# Clause 2.1(b): the level where the operator set none.
+SLA_DEFAULT_PPM = 999_500
+SLA_DEFAULT_CREDIT_PERCENT = 10
+# Clause 6.1.3.
+_EXCLUSIONS = ("breach", "combination", "free", "beta")
+
+
+class Billing(Protocol):
+    """What claims need of usage, invoices and the ledger."""
+
+    async def fees(self, tx: Tx, customer_sid: str, service: str, from_on: date, until_on: date) -> tuple[int, str]:
+        """Return the fees of a service for days [from, until) and their currency."""
+        ...
+
+    async def charge(
+        self, tx: Tx, customer_sid: str, service: str, from_on: date, until_on: date
+    ) -> tuple[Charge, str]:
+        """Return what was charged for the days from the first to the last, and the currency."""
+        ...
+
+    async def credit(
+        self, tx: Tx, customer_sid: str, amount: int, currency: str, clause: str, ref: str, at: datetime
+    ) -> str:
+        """Give a credit note or refund and return its SID."""
+        ...
+
+    async def fee_rows(
+        self, tx: Tx, customer_sids: Sequence[str], from_at: datetime, until_at: datetime
+    ) -> list[FeeRow]:
+        """List fees and credits by when their usage was."""
+        ...
+
+
+class Forums(Protocol):
+    """What disputes need of the agreements."""
+
+    async def forum(
+        self, tx: Tx, customer_sid: str, kind: str, amount: int | None, currency: str | None, at: datetime
+    ) -> str:
+        """Name where a dispute goes."""
+        ...
+
+    async def docs_snapshot(self, tx: Tx, customer_sid: str, on: date) -> str | None:
+        """Return the version of the documentation on a day."""
+        ...
+
+
+async def catalogue_entry(tx: Tx, service: str) -> Row:
+    """Return a service's stage, provider and terms.
+
+    Raises: NotFound.
+    """
+    found = await store.services(tx, service)
+    if not found:
+        raise NotFound(f"The service {service} was not found")
+    return found[0]
+
+
+async def enable(tx: Tx, customer_sid: str, service: str, at: datetime) -> None:
+    """Enable a service of the catalogue for a customer.
+
+    Raises: NotFound; TermsNotAccepted for a third party's service whose terms wait (1.11).
+    """
+    entry = await catalogue_entry(tx, service)
+    version = entry["terms_version"]
+    if entry["provider"] == "third_party" and not await store.has_accepted(tx, customer_sid, service, version):
+        raise TermsNotAccepted(service, version)
+    await store.enable(tx, customer_sid, service, at)
+
+
+async def accept_terms(tx: Tx, customer_sid: str, service: str, version: str, actor: str, at: datetime) -> None:
+    """Accept a third party's terms, in the version that is asked for.
+
+    Raises: NotFound, InvalidParameter.
+    """
+    entry = await catalogue_entry(tx, service)
+    if entry["terms_version"] != version:
+        raise InvalidParameter(f"'terms_version' must be {entry['terms_version']}")
+    await store.accept_terms(tx, customer_sid, service, version, actor, at)
+
+
+async def record_minute(tx: Tx, service: str, minute: datetime, tried: int, failed: int) -> None:
+    """Add probes and real requests of a minute to a service's measurements."""
+    await store.add_minute(tx, service, minute.replace(second=0, microsecond=0), tried, failed)
+
+
+class Claims:
+    """The books of claims and disputes."""
+
+    def __init__(self, billing: Billing, forums: Forums) -> None:
+        self._billing = billing
+        self._forums = forums
+        self.sla = Book(SLA_CLAIM, {"assess": self._assess, "give_credit": self._give_credit})
+        self.nonconformity = Book(NONCONFORMITY, {"answer": self._answer, "refund": self._refund})
+        self.indemnity = Book(
+            INDEMNITY,
+            {
+                "examine": self._examine,
+                "law_checked": self._law_checked,
+                "book_cost": self._book_cost,
+                "option_procure": self._procure,
+                "option_modify": self._modify,
+                "option_end": self._end_service,
+            },
+        )
+        self.disputes = Book(
+            DISPUTE, {"classify": self._classify, "choose_forum": self._choose_forum, "split_costs": self._split_costs}
+        )
+
+    async def availability(self, tx: Tx, service: str, month: date) -> tuple[int, int]:
+        """Return (minutes of a month, minutes in which a service was unavailable)."""
+        begin, end = start_of(month), start_of(plus_months(month, 1))
+        return int((end - begin).total_seconds()) // 60, await store.unavailable_minutes(tx, service, begin, end)
+
+    async def cap(
+        self,
+        tx: Tx,
+        customer_sid: str,
+        services: Sequence[str],
+        first_incident: datetime,
+        *,
+        party: str,
+        basis: str,
+        earlier_awards: int,
+    ) -> Cap:
+        """Return the cap of 7.2 over customer and affiliates as they were at the incident."""
+        group = {customer_sid, *await customers.affiliates(tx, customer_sid, day_of(first_incident))}
+        since = start_of(plus_months(day_of(first_incident), -13))
+        rows = await self._billing.fee_rows(tx, sorted(group), since, first_incident)
+        return liability_cap(
+            rows, group, services, first_incident, party=party, basis=basis, earlier_awards=earlier_awards
+        )
+
+    async def _excluded(self, tx: Tx, service: str) -> bool:
+        found = await store.services(tx, service)
+        return bool(found) and not is_covered(found[0]["stage"], found[0]["provider"])
+
+    async def _assess(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        service, month = case.facts["service"], case.day("month")
+        minutes, down = await self.availability(tx, service, month)
+        terms = await store.sla(tx, service, month)
+        threshold = SLA_DEFAULT_PPM if terms is None else terms["threshold_ppm"]
+        percent = SLA_DEFAULT_CREDIT_PERCENT if terms is None else terms["credit_percent"]
+        fees, currency = await self._billing.fees(tx, case.customer_sid, service, month, plus_months(month, 1))
+        excluded = await self._excluded(tx, service)
+        credit = 0 if excluded else sla_credit(minutes, down, threshold, percent, fees, currency)
+        return {
+            "excluded": excluded,
+            "minutes": minutes,
+            "unavailable_minutes": down,
+            "availability_ppm": availability_ppm(minutes, down),
+            "threshold_ppm": threshold,
+            "fees": decimal_text(fees),
+            "credit": decimal_text(credit),
+            "currency": currency,
+        }
+
+    async def _give_credit(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        sid = await self._billing.credit(
+            tx, case.customer_sid, case.micros("credit"), case.facts["currency"], "2.1(b)", case.sid, at
+        )
+        return {"credit_sid": sid}
+
+    async def _answer(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        snapshot = await self._forums.docs_snapshot(tx, case.customer_sid, case.day("from_on"))
+        return {"excluded": await self._excluded(tx, case.facts["service"]), "docs_snapshot": snapshot}
+
+    async def _refund(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        service, first, last = case.facts["service"], case.day("from_on"), case.day("until_on")
+        charge, currency = await self._billing.charge(tx, case.customer_sid, service, first, last)
+        amount = nonconformity_refund(charge, currency)
+        sid = await self._billing.credit(tx, case.customer_sid, amount, currency, "5.4", case.sid, at)
+        return {"refund": decimal_text(amount), "currency": currency, "credit_sid": sid}
+
+    async def _examine(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        facts = case.facts
+        grounds = [each for each in facts.get("exclusions", ()) if each in _EXCLUSIONS]
+        if "service_price" in facts and micros(facts["service_price"]) == 0:
+            grounds.append("free")
+        for service in facts["services"]:
+            if await self._excluded(tx, service):
+                grounds.append("beta")
+        customer = await customers.require(tx, case.customer_sid)
+        needs_check = facts["direction"] == "customer" and customer.government is not None
+        return {
+            "excluded": facts["direction"] == "operator" and bool(grounds),
+            "exclusion_grounds": sorted(set(grounds)),
+            # Clause 6.3(a): delay matters only where it hurt.
+            "delay_days": (case.day("notified_on") - case.day("received_on")).days,
+            "duty_reduced": bool(facts.get("prejudice", "").strip()),
+            "indemnifying_party": facts["direction"],
+            "legal_check": "required" if needs_check else "not_needed",
+            "costs": [],
+        }
+
+    async def _law_checked(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        return {"legal_check": "done"}
+
+    async def _book_cost(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        facts = case.facts
+        purpose = facts["purpose"]
+        if purpose not in ("defence", "assistance", "participation"):
+            raise InvalidParameter("'purpose' must be defence, assistance or participation")
+        other = "customer" if facts["direction"] == "operator" else "operator"
+        # Clause 6.3(c): help is at the indemnifier's cost, joining at one's own.
+        borne_by = other if purpose == "participation" else facts["direction"]
+        return {"costs": [*facts["costs"], {"amount": facts["amount"], "purpose": purpose, "borne_by": borne_by}]}
+
+    async def _procure(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        return {"option": "procure", "service_continues": True}
+
+    async def _modify(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        return {"option": "modify", "service_continues": True}
+
+    async def _end_service(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        customer = await customers.require(tx, case.customer_sid)
+        used = (case.day("ended_on") - case.day("term_from")).days
+        days = case.facts["term_days"]
+        if not 0 <= used <= days:
+            raise InvalidParameter("'ended_on' must lie in the term")
+        amount = unused_prepaid(case.micros("prepaid"), used, days, customer.currency)
+        sid = await self._billing.credit(tx, case.customer_sid, amount, customer.currency, "6.1.2(c)", case.sid, at)
+        return {"option": "end", "service_continues": False, "refund": decimal_text(amount), "credit_sid": sid}
+
+    async def _classify(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        kind = case.facts["dispute_kind"]
+        if kind not in ("contract", "ip"):
+            raise InvalidParameter("'dispute_kind' must be contract or ip")
+        customer = await customers.require(tx, case.customer_sid)
+        # Clause 9.7 sends disputes on intellectual property to the courts; 10.3.1 makes no such exception for Brazil.
+        return {"negotiates": kind != "ip" or customer.country == "BR"}
+
+    async def _choose_forum(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        facts = case.facts
+        amount = case.micros("amount") if "amount" in facts else None
+        kind = facts["dispute_kind"]
+        return {"forum": await self._forums.forum(tx, case.customer_sid, kind, amount, facts.get("currency"), at)}
+
+    async def _split_costs(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        currency = case.facts["currency"]
+        if not is_currency(currency):
+            raise InvalidParameter("'currency' must be a currency")
+        claimant, respondent = split_costs(case.micros("arbitrator_fees"), currency)
+        return {"claimant_share": decimal_text(claimant), "respondent_share": decimal_text(respondent)}
+
+
+async def catalogue(tx: Tx) -> list[Row]:
+    """List the services there are."""
+    return await store.services(tx)
+
+
+async def set_service(tx: Tx, service: str, stage: str, provider: str, terms_version: str, at: datetime) -> None:
+    """Write a service's entry in the catalogue.
+
+    Raises: InvalidParameter.
+    """
+    if stage not in ("alpha", "beta", "limited", "preview", "ga"):
+        raise InvalidParameter("'stage' must be alpha, beta, limited, preview or ga")
+    if provider not in ("operator", "affiliate", "third_party"):
+        raise InvalidParameter("'provider' must be operator, affiliate or third_party")
+    if provider == "third_party" and not terms_version:
+        raise InvalidParameter("A third party's service needs 'terms_version'")
+    await store.set_service(tx, service, stage, provider, terms_version, at)
+
+
+async def set_sla(
+    tx: Tx, service: str, from_month: date, threshold_ppm: int, credit_percent: int, at: datetime
+) -> None:
+    """Set a service's level from a month on; months that ended keep theirs.
+
+    Raises: InvalidParameter.
+    """
+    if from_month.day != 1 or from_month < day_of(at).replace(day=1):
+        raise InvalidParameter("'from_month' must be the first day of this month or a later one")
+    if not 0 <= threshold_ppm <= 1_000_000 or not 0 <= credit_percent <= 100:
+        raise InvalidParameter("'threshold_ppm' goes to 1000000 and 'credit_percent' to 100")
+    await store.set_sla(tx, service, from_month, threshold_ppm, credit_percent)

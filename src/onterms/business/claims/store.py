@@ -1,0 +1,102 @@
+"""The SQL of this room's own tables."""
+
+from datetime import date, datetime
+
+from onterms.core.db import Row, Tx
+
+
+async def set_service(tx: Tx, service: str, stage: str, provider: str, terms_version: str, at: datetime) -> None:
+    """Write a service's entry in the catalogue."""
+    await tx.execute(
+        """
+        INSERT INTO service_catalogue VALUES ($1, $2, $3, $4, $5) ON CONFLICT (service) DO UPDATE
+        SET stage = excluded.stage, provider = excluded.provider, terms_version = excluded.terms_version,
+            updated_at = excluded.updated_at
+        """,
+        service,
+        stage,
+        provider,
+        terms_version,
+        at,
+    )
+
+
+async def services(tx: Tx, service: str | None = None) -> list[Row]:
+    """List the catalogue, or one entry."""
+    return await tx.fetch(
+        "SELECT service, stage, provider, terms_version FROM service_catalogue"
+        " WHERE $1::text IS NULL OR service = $1 ORDER BY service",
+        service,
+    )
+
+
+async def accept_terms(tx: Tx, customer_sid: str, service: str, version: str, actor: str, at: datetime) -> None:
+    """Record that a customer accepted a third party's terms."""
+    sql = "INSERT INTO service_terms_accepted VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
+    await tx.execute(sql, customer_sid, service, version, actor, at)
+
+
+async def has_accepted(tx: Tx, customer_sid: str, service: str, version: str) -> bool:
+    """Tell whether a customer accepted a version of a third party's terms."""
+    found: bool = await tx.fetchval(
+        "SELECT EXISTS (SELECT FROM service_terms_accepted"
+        " WHERE customer_sid = $1 AND service = $2 AND terms_version = $3)",
+        customer_sid,
+        service,
+        version,
+    )
+    return found
+
+
+async def enable(tx: Tx, customer_sid: str, service: str, at: datetime) -> None:
+    """Record that a customer's service is enabled."""
+    sql = "INSERT INTO services_enabled VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+    await tx.execute(sql, customer_sid, service, at)
+
+
+async def set_sla(tx: Tx, service: str, from_month: date, threshold_ppm: int, credit_percent: int) -> None:
+    """Write a service's level from a month on."""
+    await tx.execute(
+        "INSERT INTO sla_terms VALUES ($1, $2, $3, $4) ON CONFLICT (service, from_month) DO UPDATE"
+        " SET threshold_ppm = excluded.threshold_ppm, credit_percent = excluded.credit_percent",
+        service,
+        from_month,
+        threshold_ppm,
+        credit_percent,
+    )
+
+
+async def sla(tx: Tx, service: str, month: date) -> Row | None:
+    """Return the level that holds for a month."""
+    return await tx.fetchrow(
+        "SELECT threshold_ppm, credit_percent, from_month FROM sla_terms"
+        " WHERE service = $1 AND from_month <= $2 ORDER BY from_month DESC LIMIT 1",
+        service,
+        month,
+    )
+
+
+async def add_minute(tx: Tx, service: str, minute: datetime, tried: int, failed: int) -> None:
+    """Add requests of a minute."""
+    await tx.execute(
+        """
+        INSERT INTO service_minutes VALUES ($1, $2, $3, $4) ON CONFLICT (service, minute) DO UPDATE
+        SET tried = service_minutes.tried + excluded.tried, failed = service_minutes.failed + excluded.failed
+        """,
+        service,
+        minute,
+        tried,
+        failed,
+    )
+
+
+async def unavailable_minutes(tx: Tx, service: str, from_at: datetime, until_at: datetime) -> int:
+    """Count the minutes in which everything that was tried failed."""
+    found: int = await tx.fetchval(
+        "SELECT count(*) FROM service_minutes"
+        " WHERE service = $1 AND minute >= $2 AND minute < $3 AND tried > 0 AND failed = tried",
+        service,
+        from_at,
+        until_at,
+    )
+    return found

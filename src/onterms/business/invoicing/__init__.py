@@ -1,0 +1,85 @@
+"""Invoices, credit notes and what settles them: the door."""
+
+from onterms.business.invoicing.api import Api, amount_of, amounts_of
+from onterms.business.invoicing.errors import NoEInvoice, NoPdf, NoSuchInvoice, NotAllowedNow
+from onterms.business.invoicing.events import (
+    CREDIT_NOTE_ISSUED,
+    INVOICE_CHANGED,
+    INVOICE_FINALISED,
+    INVOICE_SENT,
+    PAYMENT_ALLOCATED,
+)
+from onterms.business.invoicing.model import (
+    Credit,
+    Evidence,
+    Invoice,
+    Line,
+    Movement,
+    Part,
+    Party,
+    Payment,
+    tax_shares,
+)
+from onterms.business.invoicing.service.closing import Surroundings, close, enroll, evidence, require, send
+from onterms.business.invoicing.service.settling import (
+    credit,
+    debit_note,
+    left_of,
+    make_due,
+    open_documents,
+    pay,
+    settled_by_payments,
+    shares_of,
+    unshield,
+    withhold,
+    write_off,
+)
+from onterms.business.invoicing.store import add_charge, lock, movements, open_totals, parts
+from onterms.business.invoicing.tasks import Tasks
+
+__all__ = [
+    "CREDIT_NOTE_ISSUED",
+    "INVOICE_CHANGED",
+    "INVOICE_FINALISED",
+    "INVOICE_SENT",
+    "PAYMENT_ALLOCATED",
+    "Api",
+    "Credit",
+    "Evidence",
+    "Invoice",
+    "Line",
+    "Movement",
+    "NoEInvoice",
+    "NoPdf",
+    "NoSuchInvoice",
+    "NotAllowedNow",
+    "Part",
+    "Party",
+    "Payment",
+    "Surroundings",
+    "Tasks",
+    "add_charge",
+    "amount_of",
+    "amounts_of",
+    "close",
+    "credit",
+    "debit_note",
+    "enroll",
+    "evidence",
+    "left_of",
+    "lock",
+    "make_due",
+    "movements",
+    "open_documents",
+    "open_totals",
+    "parts",
+    "pay",
+    "require",
+    "send",
+    "settled_by_payments",
+    "shares_of",
+    "tax_shares",
+    "unshield",
+    "withhold",
+    "write_off",
+]

@@ -1,0 +1,1 @@
+"""Closing months, settling what is open, correcting by notes."""

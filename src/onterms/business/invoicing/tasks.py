@@ -1,0 +1,64 @@
+"""The room's timers: monthly close, sending, the day after the due day."""
+
+import asyncio
+import contextlib
+from datetime import date
+
+from onterms.business import customers, notices
+from onterms.business.invoicing.errors import NoEInvoice, NoPdf
+from onterms.business.invoicing.model import Party
+from onterms.business.invoicing.service import closing
+from onterms.business.invoicing.service.closing import Surroundings
+from onterms.business.invoicing.wire import einvoice, pdf
+from onterms.core.db import Tx
+from onterms.engines.jobs import Job, Run, Worker
+
+
+class Tasks:
+    """The handlers of the room's jobs."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+
+    def register(self, worker: Worker) -> None:
+        """Serve the room's jobs; before the worker runs."""
+        worker.register(closing.CLOSE_TASK, self._close)
+        worker.register(closing.SEND_TASK, self._send)
+        worker.register(closing.DUE_TASK, self._due)
+
+    async def _close(self, run: Run, jobs: list[Job]) -> None:
+        for job in jobs:
+            async with run.transaction() as tx:
+                until = date.fromisoformat(job.payload["until"])
+                await closing.close(tx, self._surroundings, job.payload["customer_sid"], until, run.clock.now())
+                await run.complete(tx, [job])
+
+    async def _send(self, run: Run, jobs: list[Job]) -> None:
+        for job in jobs:
+            async with run.transaction() as tx:
+                customer_sid, sid = job.payload["customer_sid"], job.payload["invoice_sid"]
+                files = await self._files(tx, customer_sid, sid)
+                await closing.send(tx, self._surroundings, customer_sid, sid, run.clock.now(), files)
+                await run.complete(tx, [job])
+
+    async def _files(self, tx: Tx, customer_sid: str, sid: str) -> list[notices.File]:
+        invoice = await closing.require(tx, customer_sid, sid)
+        customer = await customers.require(tx, customer_sid)
+        seller = await self._surroundings.party(tx, invoice.issuer)
+        principal = await self._surroundings.party(tx, invoice.on_behalf_of) if invoice.on_behalf_of else None
+        files: list[notices.File] = []
+        # Either form is optional: the mail itself says what is due.
+        with contextlib.suppress(NoPdf):
+            printed = await asyncio.to_thread(pdf.render, invoice)
+            files.append(notices.File(f"{invoice.number}.pdf", "application/pdf", printed))
+        with contextlib.suppress(NoEInvoice):
+            written = einvoice.render(invoice, seller, Party(customer.name, customer.country), principal)
+            files.append(notices.File(f"{invoice.number}.xml", "application/xml", written))
+        return files
+
+    async def _due(self, run: Run, jobs: list[Job]) -> None:
+        for job in jobs:
+            async with run.transaction() as tx:
+                customer_sid, sid = job.payload["customer_sid"], job.payload["invoice_sid"]
+                await closing.turn_past_due(tx, self._surroundings, customer_sid, sid, run.clock.now())
+                await run.complete(tx, [job])

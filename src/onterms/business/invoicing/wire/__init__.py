@@ -1,0 +1,1 @@
+"""The outside shapes of invoices: JSON, PDF, e-invoice."""

@@ -1,0 +1,34 @@
+"""What this room refuses."""
+
+from onterms.core.errors import Forbidden, Refusal
+
+
+class Suspended(Forbidden):
+    """The services are suspended for this use.
+
+    Source: Twilio docs, error 10001: account is not active.
+    """
+
+    code = 10001
+
+    def __init__(self, clause: str, case_sid: str) -> None:
+        super().__init__(
+            "The services are suspended for this use",
+            details={"clause": clause, "reason": "suspended", "suspension_sid": case_sid},
+        )
+
+
+class PlaceBlocked(Forbidden):
+    """Law forbids to provide the service there, or to send there."""
+
+    def __init__(self, message: str, clause: str, legal_reason: str) -> None:
+        super().__init__(message, details={"clause": clause, "reason": "place_blocked", "legal_reason": legal_reason})
+
+
+class PolicyRefuses(Refusal):
+    """A rule of the use policy refuses what is to be sent."""
+
+    def __init__(self, code: int, message: str, clause: str, text_ref: str) -> None:
+        super().__init__(
+            message, code=code, status=400, details={"clause": clause, "reason": "policy", "text": text_ref}
+        )

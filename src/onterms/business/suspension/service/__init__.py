@@ -1,0 +1,1 @@
+"""The use cases: suspending, detecting, screening, admitting."""

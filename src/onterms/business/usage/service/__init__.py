@@ -1,0 +1,1 @@
+"""What the usage room does."""

@@ -1,0 +1,92 @@
+"""What a message costs: as a use that the meter holds funds for before it is sent and charges when its end is known."""
+
+from collections.abc import Sequence
+
+from onterms.business.usage import Meter, Outcome, Settled, Use
+from onterms.core import e164
+from onterms.core.db import Row, Tx
+from onterms.engines import jobs
+from onterms.products.messaging import store
+from onterms.products.messaging.model import NewMessage
+
+SETTLE = "messaging.settle"
+# A message that was never sent costs nothing; what the carrier took does, whatever became of it then.
+OUTCOMES: dict[str, Outcome] = {
+    "delivered": "charge",
+    "undelivered": "charge",
+    "received": "charge",
+    "failed": "free",
+    "canceled": "free",
+}
+
+
+def use_of(message: NewMessage) -> Use:
+    """Make the use that a message about to be stored is."""
+    return _use(
+        message.account_sid,
+        message.sid,
+        message.direction == "inbound",
+        message.sender,
+        message.recipient,
+        message.num_media > 0,
+        message.num_segments,
+    )
+
+
+def use_of_row(message: Row) -> Use:
+    """Make the use that a stored message is."""
+    return _use(
+        message["account_sid"],
+        message["sid"],
+        message["direction"] == "inbound",
+        message["sender"],
+        message["recipient"],
+        message["sid"].startswith("MM"),
+        message["num_segments"],
+    )
+
+
+def _use(
+    account_sid: str, sid: str, is_inbound: bool, sender: str, recipient: str, has_media: bool, segments: int
+) -> Use:
+    # The country that sets the price is where it goes to; for what comes in, that of our own number.
+    country = e164.country_of(recipient) or ""
+    service, unit, qty = ("mms", "message", 1) if has_media else ("sms", "segment", segments)
+    number = sender if is_inbound else recipient
+    return Use(account_sid, sid, service, "inbound" if is_inbound else "outbound", country, number, unit, qty)
+
+
+def settle_job(account_sid: str, sid: str, status: str) -> jobs.NewJob:
+    """Make the job that charges or frees a message whose end is known, durable with that end."""
+    return jobs.NewJob(SETTLE, {"sid": sid, "outcome": OUTCOMES[status]}, account_sid=account_sid)
+
+
+async def settle(tx: Tx, meter: Meter, run: jobs.Run, batch: Sequence[jobs.Job]) -> None:
+    """Charge or free messages and write down what they cost, with the end of their jobs."""
+    outcomes = {(job.account_sid or "", job.payload["sid"]): job.payload["outcome"] for job in batch}
+    messages = await store.fetch_many(tx, list(outcomes))
+    settled = [
+        Settled(
+            use_of_row(message),
+            outcomes[message["account_sid"], message["sid"]],
+            message["date_created"] if message["direction"] == "inbound" else None,
+        )
+        for message in messages
+    ]
+    at = run.clock.now()
+    costs = await meter.settle(tx, settled, at)
+    currencies = await meter.currencies(tx, [message["account_sid"] for message in messages], at)
+    await store.set_prices(
+        tx,
+        {
+            (message["account_sid"], message["sid"]): (costs[message["sid"]], currencies[message["account_sid"]])
+            for message in messages
+            if message["sid"] in costs and message["account_sid"] in currencies
+        },
+    )
+    await run.complete(tx, batch)
+
+
+async def still_due(tx: Tx, ids: Sequence[str]) -> set[str]:
+    """Return those messages whose holds ran out that the carrier took and never spoke of again: they cost."""
+    return await store.sent_of(tx, ids)
