@@ -188,6 +188,10 @@ async def the_log_has_one_end_each(install: Any, messages: dict[str, Any]) -> No
 async def jobs_left(install: Any) -> list[Any]:
     connection = await install.database()
     try:
-        return [tuple(row) for row in await connection.fetch("SELECT task, state, payload, error FROM jobs")]
+        # Timers of the terms (a sweep in six hours, an attestation in a year) are none of the messages' work.
+        rows = await connection.fetch(
+            "SELECT task, state, payload, error FROM jobs WHERE state = 'dead' OR due_at < created_at + interval '1 hour'"
+        )
+        return [tuple(row) for row in rows]
     finally:
         await connection.close()
