@@ -190,7 +190,8 @@ async def jobs_left(install: Any) -> list[Any]:
     try:
         # Timers of the terms (a sweep in six hours, an attestation in a year) are none of the messages' work.
         rows = await connection.fetch(
-            "SELECT task, state, payload, error FROM jobs WHERE state = 'dead' OR due_at < created_at + interval '1 hour'"
+            "SELECT task, state, payload, error FROM jobs "
+            "WHERE state = 'dead' OR due_at < created_at + interval '1 hour'"
         )
         return [tuple(row) for row in rows]
     finally:

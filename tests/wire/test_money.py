@@ -139,7 +139,9 @@ class TestPrices:
         sent = customer.messages.create(to=handset.number, from_=own_number, body="x")
         server.settle()
         country = customer.pricing.v1.messaging.countries("US").fetch()
-        listed = {Decimal(str(price["current_price"])) for row in country.outbound_sms_prices for price in row["prices"]}
+        listed = {
+            Decimal(str(price["current_price"])) for row in country.outbound_sms_prices for price in row["prices"]
+        }
         assert -Decimal(customer.messages(sent.sid).fetch().price) in {round(price, 5) for price in listed}
 
 
