@@ -164,3 +164,45 @@ class TestSignUp:
         )
         assert answer.status_code == 403
         assert answer.json()["details"]["clause"] == "P.6"
+
+
+class TestInvoicing:
+    @pytest.fixture(autouse=True)
+    def _other_shell(self, _shell, clock_server, monkeypatch):
+        for name, value in clock_server.env.items():
+            monkeypatch.setenv(name, value)
+
+    def test_approved_customer_gets_the_month_as_an_invoice_by_mail(self, clock_server):
+        server = clock_server
+        account = server.make_account("On account")
+        auth = account.auth
+        base = f"{server.url}/commercial/v1"
+        [customer] = requests.get(f"{base}/Customers", auth=auth, timeout=10).json()["items"]
+        contact = {"kind": "billing", "name": "Accounts payable", "address": "payable@northwind.example"}
+        assert requests.post(f"{base}/Contacts", json=contact, auth=auth, timeout=10).status_code == 201
+        applied = requests.post(f"{base}/InvoicingApplications", json={}, auth=auth, timeout=10)
+        assert applied.status_code == 201, applied.text
+        decision = requests.post(
+            f"{base}/InvoicingApplications/{applied.json()['sid']}/Decision",
+            params={"customer_sid": customer["sid"]},
+            json={"decision": "approve", "credit_limit": "500.00"},
+            headers={"Authorization": f"Bearer {server.operator_key}"},
+            timeout=10,
+        )
+        assert decision.status_code == 200, decision.text
+        handset = server.make_handset()
+        client = account.client()
+        sent = client.messages.create(to=handset.number, from_=account.number, body="on account")
+        server.settle()
+        cost = -Decimal(client.messages(sent.sid).fetch().price)
+        server.clock(advance_s=35 * 86_400)
+        invoices = requests.get(f"{base}/Invoices", auth=auth, timeout=10).json()["items"]
+        assert invoices, "the month was not closed"
+        first = requests.get(f"{base}/Invoices/{invoices[-1]['sid']}", auth=auth, timeout=10).json()
+        assert (first["state"], first["currency"]) == ("sent", "USD")
+        assert first["number"]
+        assert Decimal(first["totals"]["fee"]) == round(cost, 2)
+        mails = requests.get(f"{server.url}/simulator/v1/mailboxes/{contact['address']}/messages", timeout=10).json()
+        assert any(
+            first["number"] in mail["subject"] for mail in (mails["items"] if isinstance(mails, dict) else mails)
+        )

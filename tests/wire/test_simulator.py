@@ -192,7 +192,8 @@ class TestClock:
         client = account.client()
         mover.behaves(outcome="unreachable")
         sent = client.messages.create(to=mover.number, from_=account.number, body="x", validity_period=60)
-        clock_server.clock(advance_s=50)
+        # Every 5 s it is tried again; between two tries it waits.
+        clock_server.clock(advance_s=52)
         assert client.messages(sent.sid).fetch().status == "queued"
         clock_server.clock(advance_s=30)
         failed = client.messages(sent.sid).fetch()

@@ -132,6 +132,7 @@ class Office:
             orders=_orders,
             open_documents=self._open_documents,
             allocated=self._allocated,
+            invoicing_approved=self._invoicing_approved,
         )
         self.payments = payments.Payments(self._paying)
         self._provider.deliver_to(self._webhook_came)
@@ -248,6 +249,9 @@ class Office:
         at: datetime,
     ) -> None:
         await invoicing.settled_by_payments(tx, self._billing, customer_sid, source_sid, made, at)
+
+    async def _invoicing_approved(self, tx: Tx, customer_sid: str, at: datetime) -> None:
+        await invoicing.enroll(tx, self._billing, customer_sid, at)
 
     async def _webhook_came(self, tx: Tx, body: bytes, headers: Mapping[str, str], at: datetime) -> str:
         return await self.payments.receive_webhook(tx, SIMULATED_PAYMENTS, body, headers, at)

@@ -67,7 +67,7 @@ def bindings_of(
         *map(office.guarded, accounts.bindings(vault, authenticator)),
         *numbers.bindings(find_account=accounts.account_for),
         *monitor.bindings(),
-        *messaging.Api(senders, links, office.meter).bindings(),
+        *messaging.Api(senders, links, messaging.Till(office.meter, office.standing)).bindings(),
     ]
 
 
@@ -161,7 +161,7 @@ class House:
                 links=links,
                 accounts=_Accounts(authenticator),
                 senders=owned.senders,
-                meter=office.meter,
+                till=messaging.Till(office.meter, office.standing),
                 lines=numbers.owner_of,
             )
         )

@@ -237,6 +237,8 @@ class Api:
             net_days=net_days,
             reason=wire.text(request, "reason", ""),
         )
+        if decision == "approve":
+            await self._env.invoicing_approved(tx, customer.sid, request.at)
         return OwnReply(wire.application(decided))
 
     async def withdraw(self, tx: Tx, request: OwnRequest) -> OwnReply:

@@ -2,7 +2,7 @@
 
 from onterms.products.messaging.api import Api
 from onterms.products.messaging.service.history import MediaLinks
-from onterms.products.messaging.service.money import still_due
+from onterms.products.messaging.service.money import Till, still_due
 from onterms.products.messaging.service.receive import Lines
 from onterms.products.messaging.service.send import Senders
 from onterms.products.messaging.store import fetch_media
@@ -17,6 +17,7 @@ __all__ = [
     "Sink",
     "Surroundings",
     "Tasks",
+    "Till",
     "fetch_media",
     "still_due",
 ]

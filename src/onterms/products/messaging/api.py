@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onterms.business.usage import Meter
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter, Refusal
 from onterms.engines.api import Binding, Call, Page, Reply, serve, serve_batched
 from onterms.products import numbers
 from onterms.products.messaging import errors, wire
 from onterms.products.messaging.model import NewMessage
-from onterms.products.messaging.service import geo, history, send
+from onterms.products.messaging.service import geo, history, money, send
 from onterms.products.messaging.service.history import MediaLinks
 
 # Twilio docs, "Test credentials": what the magic numbers answer; see also the contract's own table.
@@ -32,9 +31,9 @@ _MAGIC_SENDER = "+15005550006"
 class Api:
     """The room's operations."""
 
-    def __init__(self, senders: send.Senders, links: MediaLinks, meter: Meter) -> None:
+    def __init__(self, senders: send.Senders, links: MediaLinks, till: money.Till) -> None:
         self._senders = senders
-        self._meter = meter
+        self._till = till
         self._links = links
 
     def bindings(self) -> list[Binding]:
@@ -82,7 +81,7 @@ class Api:
             else:
                 drafts.append(draft)
                 places.append(place)
-        for place, result in zip(places, await send.accept(tx, self._senders, self._meter, drafts), strict=True):
+        for place, result in zip(places, await send.accept(tx, self._senders, self._till, drafts), strict=True):
             results[place] = wire.new_message_of(result) if isinstance(result, NewMessage) else result
         return results
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from onterms.business.usage import Meter
 from onterms.core.clock import Clock
 from onterms.core.db import Tx
 from onterms.core.ids import new_sid
@@ -54,7 +53,7 @@ class Surroundings:
     links: MediaLinks
     accounts: Accounts
     senders: send.Senders
-    meter: Meter
+    till: money.Till
     lines: receive.Lines
 
 
@@ -216,7 +215,7 @@ class Tasks:
     async def settle(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Charge or free messages whose end is known."""
         async with run.transaction() as tx:
-            await money.settle(tx, self._with.meter, run, batch)
+            await money.settle(tx, self._with.till.meter, run, batch)
 
     async def status_callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Call one status of one message back."""
@@ -272,7 +271,7 @@ class Tasks:
             outcome = await conversation.run()
             async with run.transaction() as tx:
                 now = self._at()
-                refused = await send.admit(tx, self._with.senders, self._with.meter, outcome.replies)
+                refused = await send.admit(tx, self._with.senders, self._with.till, outcome.replies)
                 for refusal in refused.values():
                     conversation.refuse(refusal)
                 await _log_attempts(tx, account_sid, sid, "inbound", outcome.attempts, now)

@@ -48,6 +48,10 @@ async def tell_nobody(
     """Let allocations be told by the event alone."""
 
 
+async def bill_nobody(tx: Tx, customer_sid: str, at: datetime) -> None:
+    """Let an approval of invoicing be told by the event alone."""
+
+
 async def block_by_standing(tx: Tx, customer_sid: str, what: str, cause: str, at: datetime) -> None:
     """Set the block of 3.3.1 for the whole customer: on new accounts, or on everything."""
     kind: standing.Kind = "everything" if what == "services" else "new_accounts"
@@ -78,6 +82,8 @@ class Surroundings:
     orders: Orders = no_orders
     open_documents: OpenDocuments = debts_without_documents
     allocated: Allocated = tell_nobody
+    # (tx, customer, at): from now on the customer is billed by month.
+    invoicing_approved: Callable[[Tx, str, datetime], Awaitable[None]] = bill_nobody
     prepaid_policy: Policy = "auto"
 
 

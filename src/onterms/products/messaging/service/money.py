@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from onterms.business.standing import Standing, refusal_to_send
 from onterms.business.usage import Meter, Outcome, Settled, Use
 from onterms.core import e164
 from onterms.core.db import Row, Tx
+from onterms.core.errors import Refusal
 from onterms.engines import jobs
 from onterms.products.messaging import store
 from onterms.products.messaging.model import NewMessage
@@ -18,6 +20,33 @@ OUTCOMES: dict[str, Outcome] = {
     "failed": "free",
     "canceled": "free",
 }
+
+
+class Till:
+    """What stands between a message and its sending: may the account send, is there a price, are there funds."""
+
+    def __init__(self, meter: Meter, standing: Standing) -> None:
+        self.meter = meter
+        self._standing = standing
+
+    async def admit(self, tx: Tx, messages: Sequence[NewMessage]) -> dict[str, Refusal]:
+        """Hold funds for messages and return the refusals by SID."""
+        if not messages:
+            return {}
+        states = await self._standing.known(list({message.account_sid for message in messages}))
+        refused: dict[str, Refusal] = {}
+        uses: list[Use] = []
+        for message in messages:
+            use = use_of(message)
+            state = states.get(message.account_sid)
+            refusal = refusal_to_send(state, use.service, use.country) if state is not None else None
+            if refusal is not None:
+                refused[message.sid] = refusal
+            else:
+                uses.append(use)
+        if uses:
+            refused.update(await self.meter.hold(tx, uses, messages[0].at))
+        return refused
 
 
 def use_of(message: NewMessage) -> Use:

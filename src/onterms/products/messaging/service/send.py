@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from onterms.business.usage import Meter
 from onterms.core import e164
 from onterms.core.db import Tx
 from onterms.core.errors import Refusal
@@ -160,7 +159,7 @@ def _landline_refused(recipient: str) -> bool:
     return parsed is not None and parsed.valid and parsed.kind == "landline" and parsed.country not in LANDLINES_REACHED
 
 
-async def accept(tx: Tx, senders: Senders, meter: Meter, drafts: Sequence[Draft]) -> list[NewMessage | Refusal]:
+async def accept(tx: Tx, senders: Senders, till: money.Till, drafts: Sequence[Draft]) -> list[NewMessage | Refusal]:
     """Store and queue messages; each draft gets its message or its refusal, in order."""
     results: list[NewMessage | Refusal] = []
     forced: set[str] = set()
@@ -174,23 +173,22 @@ async def accept(tx: Tx, senders: Senders, meter: Meter, drafts: Sequence[Draft]
         if draft.force_delivery:
             forced.add(message.sid)
     refused = await admit(
-        tx, senders, meter, [message for message in results if isinstance(message, NewMessage)], forced
+        tx, senders, till, [message for message in results if isinstance(message, NewMessage)], forced
     )
     return [refused.get(result.sid, result) if isinstance(result, NewMessage) else result for result in results]
 
 
 async def admit(
-    tx: Tx, senders: Senders, meter: Meter, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
+    tx: Tx, senders: Senders, till: money.Till, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
 ) -> dict[str, Refusal]:
     """Store and queue composed messages; return the refusal of each that storage speaks against, by SID."""
     if not composed:
         return {}
     refused = await _refusals(tx, senders, composed, forced)
     await _break_loops(tx, composed, refused)
-    # Nothing is sent without a price and funds; what is refused for another reason needs none.
-    wanted = [money.use_of(message) for message in composed if message.sid not in refused]
-    if wanted:
-        refused.update(await meter.hold(tx, wanted, composed[0].at))
+    # What is refused for another reason needs no funds.
+    wanted = [message for message in composed if message.sid not in refused]
+    refused.update(await till.admit(tx, wanted))
     await enqueue(tx, [message for message in composed if message.sid not in refused])
     return refused
 
