@@ -8,6 +8,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from onterms.app.media_links import SignedMediaLinks
 from onterms.app.office import Office
 from onterms.app.rooms import bindings_of
 from onterms.business import accounts, pricing
-from onterms.core.clock import SystemClock
+from onterms.core.clock import VirtualClock
 from onterms.core.db import Database
 from onterms.core.ids import new_random_sid, new_sid
 from onterms.core.vault import Vault
@@ -27,6 +28,8 @@ from onterms.engines.api import Engine, Operation, Request, Response, load
 from onterms.products import monitor, numbers
 from onterms.products.messaging import store as messages
 
+# It stands still, for what a row says of now (a usage record's as_of) must not differ between two pages.
+NOW = datetime(2030, 1, 15, 12, tzinfo=UTC)
 HANDSET = "+19075550123"
 # The smallest GIF there is.
 PICTURE = base64.b64decode("R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==")
@@ -70,7 +73,7 @@ class World:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.clock = SystemClock()
+        self.clock = VirtualClock(held_at=NOW)
         self.vault = Vault(bytes(range(32)))
         authenticator = accounts.Authenticator(
             database.snapshot, self.vault, accounts.CredentialCache(self.clock), self.clock
@@ -449,7 +452,7 @@ async def world(postgres_dsn: str) -> AsyncIterator[World]:
     database = await Database.connect({"dsn": postgres_dsn, "database": name})
     async with database.transaction() as tx:
         await numbers.fill_sandbox_inventory(tx)
-        await pricing.ensure_default_prices(tx, SystemClock().now())
+        await pricing.ensure_default_prices(tx, NOW)
     made = World(database)
     await made.office.prices.refresh()
     await made.office.leases.start()
