@@ -23,7 +23,8 @@ AED AUD BDT BGN BHD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP GHS HKD HUF IDR 
 MYR NGN NOK NZD OMR PEN PHP PKR PLN QAR RON RWF SAR SEK SGD THB TND TRY TWD TZS UAH UGX USD VND XAF XOF ZAR
 """
 CURRENCIES = frozenset(_BILLED.split())
-_DECIMAL = re.compile(r"^(-?)(\d{1,13})(?:\.(\d{1,6})0*)?$")
+# ASCII only: digits of other scripts are no amount.
+_DECIMAL = re.compile(r"^(-?)(\d{1,13})(?:\.(\d{1,6})0*)?\Z", re.ASCII)
 
 
 class InvalidAmount(ValueError):
