@@ -13,7 +13,9 @@ def test_decimal_text_is_read_exactly(text: str, expected: int) -> None:
     assert micros(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "1.", ".5", "1e9", "NaN", "0.0000001", "+1", " 1", "1\n", "\u0663", "\uff11", "9" * 14])
+@pytest.mark.parametrize(
+    "text", ["", "1.", ".5", "1e9", "NaN", "0.0000001", "+1", " 1", "1\n", "\u0663", "\uff11", "9" * 14]
+)
 def test_what_is_no_exact_amount_is_refused(text: str) -> None:
     with pytest.raises(InvalidAmount):
         micros(text)
