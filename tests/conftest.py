@@ -21,9 +21,14 @@ from onterms.app.migrate import migrate
 from onterms.app.postgres import EmbeddedPostgres
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database
+from onterms.engines.api.own import CHECKING
 
 _TEMPLATE = "onterms_template"
 _numbers = itertools.count(1)
+
+
+# Every answer of our own APIs, in whatever test, must be what its route declares.
+CHECKING.answers = True
 
 
 def _memory_folder() -> str | None:

@@ -23,42 +23,34 @@ import uvloop
 
 from onterms.app import hosts
 from onterms.app.certificates import LocalAuthority
-from onterms.app.doors import Doors, Limits, Ports
+from onterms.app.doors import Doors, Ports
 from onterms.app.exports import exports
+from onterms.app.http1 import HttpRequest, Limits
 
 ACCOUNT = "AC" + "0" * 32
 # Set in an environment, these would lead a client past the doors under test.
 AMBIENT = ("proxy", "ca_bundle", "ssl_cert", "twilio_", "extra_ca")
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
+async def echo(request: HttpRequest) -> None:
     """Answer with what the app was told about the request, in a shape that the SDK reads as a Message."""
-    body = b""
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    body = request.take()
+    while not request.is_complete():
+        await request.more()
+        body += request.take()
+    headers = {name.decode(): value.decode() for name, value in request.headers}
     seen = {
-        "method": scope["method"],
-        "path": scope["path"],
-        "query": scope["query_string"].decode(),
-        "scheme": scope["scheme"],
+        "method": request.method,
+        "path": request.path,
+        "query": request.query.decode(),
+        "scheme": request.scheme,
         "host": headers.get("host"),
-        "state": scope["state"],
+        "state": request.state,
         "headers": headers,
         "body": body.decode("latin-1"),
     }
     data = json.dumps({"sid": "SM" + "0" * 32, "error_message": json.dumps(seen)}).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 201 if scope["method"] == "POST" else 200,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())],
-        }
-    )
-    await send({"type": "http.response.body", "body": data})
+    request.respond(201 if request.method == "POST" else 200, [(b"content-type", b"application/json")], data)
 
 
 def seen(text: str | bytes) -> dict[str, Any]:
@@ -328,7 +320,7 @@ class TestUnmodifiedClients:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(f"http://127.0.0.1:{running.ports.http}/2010-04-01/x%20y?a=1") as response:
             request = seen(response.read())
-        assert (request["path"], request["query"], request["scheme"]) == ("/2010-04-01/x y", "a=1", "http")
+        assert (request["path"], request["query"], request["scheme"]) == ("/2010-04-01/x%20y", "a=1", "http")
         assert request["state"] == {"door": "http"}
 
 
@@ -636,14 +628,14 @@ class Gate:
         self.open = asyncio.Event()
         self.cancelled = False
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, request: HttpRequest) -> None:
         self.entered.set()
         try:
             await self.open.wait()
         except asyncio.CancelledError:
             self.cancelled = True
             raise
-        await echo(scope, receive, send)
+        await echo(request)
 
 
 async def request_line(port: int | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

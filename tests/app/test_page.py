@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+import in_memory
 import pytest
 
 from onterms.app.http import Edge
@@ -63,14 +64,7 @@ class Keyring:
 
 
 @dataclass
-class Answer:
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        return next((value for known, value in self.headers if known == name), None)
-
+class Answer(in_memory.Answer):
     def json(self) -> Any:
         return json.loads(self.body)
 
@@ -83,44 +77,18 @@ class Browser:
     address: str = "127.0.0.1"
     headers: dict[str, str] = field(default_factory=lambda: {"host": "127.0.0.1:8080"})
 
-    def scope(self, method: str, target: str, headers: dict[str, str]) -> dict[str, Any]:
-        path, _, query = target.partition("?")
-        return {
-            "type": "http",
-            "method": method,
-            "scheme": "http",
-            "raw_path": path.encode(),
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            "client": (self.address, 40000),
-            "state": {},
-        }
+    def client(self, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> in_memory.Client:
+        client = in_memory.Client(self.edge, self.address)
+        client.send(method, target, list(headers.items()), body)
+        return client
 
     async def ask(self, method: str, target: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-        sent: list[Any] = []
         content = b"" if body is None else json.dumps(body).encode()
         all_headers = (
             self.headers | ({"content-type": "application/json"} if body is not None else {}) | (headers or {})
         )
-
-        requests = iter([{"type": "http.request", "body": content, "more_body": False}])
-
-        async def receive() -> Any:
-            for message in requests:
-                return message
-            # This client stays to the end.
-            return await asyncio.Future()
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await self.edge(self.scope(method, target, all_headers), receive, send)
-        return Answer(
-            sent[0]["status"],
-            [(name.decode(), value.decode("latin-1")) for name, value in sent[0]["headers"]],
-            b"".join(message.get("body", b"") for message in sent[1:]),
-        )
+        answer = await self.client(method, target, all_headers, content).answer()
+        return Answer(answer.status, answer.headers, answer.body)
 
     async def get(self, target: str, headers: dict[str, str] | None = None) -> Answer:
         return await self.ask("GET", target, headers=headers)
@@ -559,8 +527,8 @@ class TestSession:
             check_operator=refuse,
         )
         headers = {b"cookie": value.encode(), b"host": b"gateway"}
-        assert world.page.session_valid(headers, world.clock.now())
-        assert not other.session_valid(headers, world.clock.now())
+        assert world.page.session_valid(headers)
+        assert not other.session_valid(headers)
 
     @pytest.mark.parametrize(
         "headers",
@@ -618,31 +586,26 @@ async def closing(chunks: Any) -> AsyncIterator[Any]:
 
 
 class Listener:
-    """A browser that listens to the events until `gone` is set or the server ends them."""
+    """A browser that listens to the events until it leaves or the server ends them."""
 
     def __init__(self, browser: Browser) -> None:
-        self.gone = asyncio.Event()
-        self._opened = asyncio.Event()
-        self._requests = iter([{"type": "http.request", "body": b"", "more_body": False}])
-        scope = browser.scope("GET", "/console/v1/events", browser.headers)
-        self.asking = asyncio.ensure_future(browser.edge(scope, self._receive, self._send))
+        self._client = browser.client("GET", "/console/v1/events", browser.headers)
 
     @classmethod
     async def connect(cls, browser: Browser) -> "Listener":
         """Listen, and return when the server has begun to tell."""
         listener = cls(browser)
-        await listener._opened.wait()
+        await listener._client.written(b"event: ready")
         return listener
 
-    async def _receive(self) -> Any:
-        for message in self._requests:
-            return message
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
+    async def ended(self) -> None:
+        """Wait until the server is done with it."""
+        await self._client.ended()
 
-    async def _send(self, message: Any) -> None:
-        if b"event: ready" in message.get("body", b""):
-            self._opened.set()
+    async def leave(self) -> None:
+        """Go away, and wait until the server is done with it."""
+        self._client.leave()
+        await self.ended()
 
 
 class TestEvents:
@@ -674,15 +637,14 @@ class TestEvents:
         async with asyncio.timeout(20):
             listener = await Listener.connect(world.browser)
             world.page.end_streams()
-            await listener.asking
+            await listener.ended()
         assert (await world.browser.get("/console/v1/events")).status == 503
 
     async def test_a_client_that_goes_leaves_no_subscription(self, world: World) -> None:
         async with asyncio.timeout(20):
             listener = await Listener.connect(world.browser)
             assert len(world.live._subscriptions) == 1
-            listener.gone.set()
-            await listener.asking
+            await listener.leave()
         assert len(world.live._subscriptions) == 0
 
     async def test_no_more_pages_listen_than_the_server_bears(
@@ -692,8 +654,6 @@ class TestEvents:
         async with asyncio.timeout(20):
             listener = await Listener.connect(world.browser)
             assert (await world.browser.get("/console/v1/events")).status == 503
-            listener.gone.set()
-            await listener.asking
+            await listener.leave()
             again = await Listener.connect(world.browser)
-            again.gone.set()
-            await again.asking
+            await again.leave()

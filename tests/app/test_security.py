@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import in_memory
 import pytest
 
 from onterms.app import http
@@ -28,27 +29,12 @@ def edge() -> Edge:
 class TestBodies:
     async def test_body_that_never_begins_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(http, "BODY_TIMEOUT_S", 0.01)
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            await asyncio.Event().wait()
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "scheme": "http",
-            "raw_path": b"/2010-04-01/Accounts.json",
-            "query_string": b"",
-            "headers": [(b"host", b"localhost"), (b"content-length", b"10")],
-            "client": ("127.0.0.1", 1),
-        }
+        client = in_memory.Client(edge())
+        client.send("POST", "/2010-04-01/Accounts.json", [("host", "localhost"), ("content-length", "10")])
         async with asyncio.timeout(10):
-            await edge()(scope, receive, send)
-        assert sent[0]["status"] == 408
-        assert (b"connection", b"close") in sent[0]["headers"]
+            answer = await client.answer()
+        assert answer.status == 408
+        assert answer.header("connection") == "close"
 
 
 class TestFiles:

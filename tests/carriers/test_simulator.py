@@ -15,6 +15,7 @@ from onterms.carriers.simulator import (
     SimulatorApi,
     SimulatorCarrier,
 )
+from onterms.carriers.simulator.api import NewSetting
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database, Tx
 from onterms.core.errors import NotFound, Refusal
@@ -60,6 +61,9 @@ class Sink:
             self.receipts_at += [self.clock.now()] * len(receipts)
 
         tx.after_commit(remember)
+
+    async def look_through(self, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
+        return list(messages)
 
     async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
         tx.after_commit(lambda: self.inbound.extend(messages))
@@ -186,7 +190,7 @@ class TestSubmit:
             "media_urls": ["https://example.com/cat.png"],
             "encoding": "UCS-2",
             "segments": 2,
-            "at": "2030-01-01T12:00:00.000Z",
+            "at": "2030-01-01T12:00:00Z",
         }
         assert simulator.sink.receipts == [
             Receipt(
@@ -341,9 +345,8 @@ class TestOutcomes:
         elsewhere = await Database.connect(connect_args)
         try:
             other = SimulatorCarrier(elsewhere, clock, Sink(clock))
-            request = OwnRequest("POST", {"number": HANDSET}, {}, {"outcome": "reject"}, clock.now())
             async with elsewhere.transaction() as tx:
-                await SimulatorApi(other).set_handset(tx, request)
+                await SimulatorApi(other).set_handset(tx, HANDSET, NewSetting(outcome="reject"))
         finally:
             await elsewhere.close()
 
@@ -371,7 +374,7 @@ class TestHandsetSends:
             "to": OURS,
             "segments": 2,
             "encoding": "UCS-2",
-            "at": "2030-01-01T12:00:00.000Z",
+            "at": "2030-01-01T12:00:00Z",
         }
         assert await simulator.received(OURS) == []
         assert [shown["sid"] for shown in await simulator.received(direction="sent")] == [reply.body["sid"]]

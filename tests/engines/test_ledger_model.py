@@ -290,7 +290,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.runner.run(worker.stop())
 
 
-def test_the_ledger_does_what_its_model_does(postgres_dsn: str) -> None:
+def test_invariants_1_2_3_4_27_the_ledger_does_what_its_model_does(postgres_dsn: str) -> None:
     async def create() -> None:
         admin = await asyncpg.connect(postgres_dsn)
         await admin.execute("CREATE DATABASE ledger_model TEMPLATE onterms_template STRATEGY FILE_COPY")

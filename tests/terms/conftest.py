@@ -119,9 +119,7 @@ class Commerce:
             caller = Caller(Account(account, account, "active", ""), "token", account)
         given = dict(body or {})
         queried = dict(pair.split("=", 1) for pair in query.split("&") if pair)
-        if account is None and method == "POST":
-            given.setdefault("customer_sid", self.customer)
-        elif account is None:
+        if account is None and "customer_sid" not in given:
             queried.setdefault("customer_sid", self.customer)
         request = OwnRequest(method, match.groupdict(), queried, given, when, caller, operator=account is None)
         assert route.handler is not None

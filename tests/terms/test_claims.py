@@ -104,6 +104,30 @@ async def test_2_1_b_30_minutes_down_in_april_2025_are_99_93_percent_and_credit_
     assert (await world.commerce.refused(late)).details == {"clause": "2.1(b)", "reason": "claimed_late"}
 
 
+async def test_9_1_2_provide_an_affiliates_service_is_claimed_from_the_contracting_company(world: World) -> None:
+    commerce = world.commerce
+    await world.service("messaging", provider="affiliate", provider_entity="japan")
+    [listed] = (await commerce.get("Services"))["items"]
+    assert (listed["provider"], listed["provider_entity"]) == ("affiliate", "japan")
+    claim = await world.indemnity()
+    assert (claim["addressed_to"], claim["provided_by"]) == ("default", ["japan"])
+    # Whoever provides it, the customer's own company stays answerable, for finished services as for any.
+    await world.measure("messaging", 30)
+    body = {"service": "messaging", "month": "2025-04-01"}
+    sla = await commerce.post("SlaClaims", body, account=commerce.account, at="2025-05-02T00:00:00Z")
+    assert (sla["addressed_to"], sla["provided_by"], sla["credit"]) == ("default", ["japan"], "123.45")
+    own = await world.indemnity(services=["voice"])
+    assert (own["addressed_to"], own["provided_by"]) == ("default", ["default"])
+
+
+@pytest.mark.parametrize(("provider", "entity"), [("operator", "japan"), ("affiliate", "elsewhere")])
+async def test_9_1_2_provide_only_an_affiliate_among_the_operators_companies_is_named(
+    world: World, provider: str, entity: str
+) -> None:
+    call = world.service("messaging", provider=provider, provider_entity=entity)
+    assert (await world.commerce.refused(call)).status == 400
+
+
 async def test_1_16_sla_months_before_a_new_level_use_the_one_before(world: World) -> None:
     await world.measure("messaging", 15)
     commerce = world.commerce

@@ -49,6 +49,19 @@ def test_1_3_customer_data_a_table_without_data_class_is_found() -> None:
     assert room.untagged(tables, {table.name: table.data_class for table in tables}) == []
 
 
+async def test_every_table_of_customers_is_deleted_or_kept_for_a_reason(world: World) -> None:
+    """A new table with rows of customers says in privacy's model whether a deletion takes it."""
+    async with world.commerce.database.snapshot() as tx:
+        rows = await tx.fetch(
+            """SELECT DISTINCT c.relname::text AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+               WHERE a.attname IN ('customer_sid', 'account_sid')
+                 AND c.relkind IN ('r', 'p') AND NOT c.relispartition"""
+        )
+    names = {row["name"] for row in rows}
+    assert set(room.DELETED) <= names
+    assert {name for name in names if (name in room.DELETED) == (room.kept_because(name) is not None)} == set()
+
+
 def test_1_13_twilio_data_a_group_of_19_customers_is_suppressed() -> None:
     values = {f"OR{number}": number for number in range(19)}
     assert room.aggregate(values) is None
@@ -244,6 +257,9 @@ async def test_deletion_runs_when_due_and_leaves_a_certificate(world: World) -> 
     done = await commerce.get(f"DataDeletions/{case['sid']}")
     assert done["state"] == "deleted" and done["certificate"]["deleted"]["end_user_marks"] == 1
     assert len(done["certificate_sha256"]) == 64
+    assert "incoming_numbers" not in done["certificate"]["deleted"], "open accounts keep what they work with"
+    [certificate] = [notice for notice in commerce.notices.sent if notice["kind"] == "deletion_certificate"]
+    assert certificate["contact"] == "privacy" and done["certificate_sha256"] in certificate["body"]
     async with commerce.database.snapshot() as tx:
         assert await customers.marks(tx, commerce.customer) == []
         assert await audit.verify(tx, commerce.customer) is None, "evidence stays"

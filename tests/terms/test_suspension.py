@@ -1,6 +1,8 @@
 """Suspensions, use policy, spikes, screening and places against the rows of the terms that are theirs."""
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from random import Random
@@ -15,13 +17,16 @@ from onterms.business import suspension as room
 from onterms.business.cases import Case
 from onterms.business.suspension import Sending, Signals, Use
 from onterms.business.suspension.model import COMPLIANCE_REPORT, LICENCE, REVIEW, SCREENING, SUSPENSION, match
-from onterms.business.suspension.model.policy import decayed_score
-from onterms.business.suspension.model.screening import Entry
+from onterms.business.suspension.model.policy import Rule, decayed_score, decide
+from onterms.business.suspension.model.screening import THRESHOLD_PPM, Entry, normalised
 from onterms.business.suspension.model.spikes import SpikePolicy, baseline, judge
+from onterms.business.suspension.service import screening
+from onterms.business.suspension.service.admission import Wish
 from onterms.core.db import Tx
 from onterms.core.errors import Refusal
 from onterms.core.money import decimal_text, micros, round_minor
 from onterms.engines import audit, ledger
+from onterms.engines.jobs import Worker
 
 MACHINES = [SUSPENSION, REVIEW, SCREENING, LICENCE, COMPLIANCE_REPORT]
 SMS = Sending("messaging", "US", "+14155550199", "+14155550100", "hello")
@@ -37,11 +42,7 @@ class World:
         self.suspensions = room.Suspensions(
             commerce.notices, accounts.revoke_keys, frozenset({"law", "security", "aup"})
         )
-
-        async def everybody(tx: Tx) -> Sequence[str]:
-            return [row["customer_sid"] for row in await tx.fetch("SELECT customer_sid FROM customers ORDER BY 1")]
-
-        self.screening = room.Screening(self.suspensions, everybody)
+        self.screening = room.Screening(self.suspensions)
         self.consents: set[str] = set()
 
         async def has_consent(tx: Tx, customer_sid: str, identity: str, channel: str, at: datetime) -> bool:
@@ -271,12 +272,14 @@ async def test_a_score_halves_after_30_days_and_opens_a_review_without_suspendin
     assert decayed_score([(100, at), (100, at - timedelta(days=30))], at) == 150
     rule = {"condition": {"kind": "content", "words": ["casino"]}, "action": "flag", "weight": 60, "text_ref": "4"}
     await commerce.post("AupRules", rule, at=at)
-    decision = await world.admit("2025-03-01T00:00:01Z", Sending("messaging", "US", "", "+1415", "big CASINO"))
-    assert decision.action == "flag"
+    wish = Wish(commerce.customer, world.use(), Sending("messaging", "US", "", "+1415", "big CASINO"))
     scores = []
     for _ in range(3):
         async with commerce.database.transaction() as tx:
-            scores.append(await world.admission.record_hits(tx, commerce.customer, decision, "+1415", at))
+            verdicts = await world.admission.judge(tx, await world.admission.posted(tx), [wish], at)
+            assert [(verdict.refusal, verdict.decision.action) for verdict in verdicts] == [(None, "flag")]
+            await world.admission.record_hits(tx, [wish], verdicts, at)
+            scores.append(await world.admission.weigh(tx, commerce.customer, at))
     assert scores == [60, 120, 180]
     assert [case["ground"] for case in (await commerce.get("Reviews"))["items"]] == ["aup"]
     assert (await commerce.get(f"AupScore?customer_sid={commerce.customer}", at=at))["score"] == 180
@@ -316,6 +319,45 @@ def test_names_are_compared_without_order_accents_and_single_letters(name: str, 
     entry = Entry("SL", "list", "1", ("Ivan Petrovich Sidorov",), ("RU",), date(2025, 1, 1), date(2026, 1, 1))
     assert bool(match(name, country, [entry], date(2025, 6, 1))) is is_like
     assert match(name, country, [entry], date(2024, 12, 31)) == match(name, country, [entry], date(2026, 1, 1)) == []
+
+
+_WORDS = st.text(alphabet="abc AB.-é", max_size=12)
+
+
+@given(_WORDS, st.lists(_WORDS, max_size=8))
+def test_a_prepared_roster_finds_what_comparing_with_each_name_finds(name: str, listed: list[str]) -> None:
+    entries = [Entry("SL", "list", str(number), (one, one + " b"), ()) for number, one in enumerate(listed)]
+
+    def pairs(text: str) -> Counter[str]:
+        return Counter(f"^{word}$"[i : i + 2] for word in normalised(text) for i in range(len(word) + 1))
+
+    def likeness(one: str, other: str) -> int:
+        if not normalised(one) or not normalised(other):
+            return 0
+        left, right = pairs(one), pairs(other)
+        return 2_000_000 * (left & right).total() // (left.total() + right.total())
+
+    expected = {
+        entry.entry_id: score
+        for entry in entries
+        if (score := max(likeness(name, each) for each in entry.names)) >= THRESHOLD_PPM
+    }
+    assert {entry.entry_id: score for entry, score in match(name, "", entries, date(2025, 1, 1))} == expected
+
+
+async def test_a_new_list_is_compared_with_customers_beyond_the_first_batch_by_a_job(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "_BATCH", 1)
+    commerce = world.commerce
+    customers_made = {commerce.customer, (await commerce.make_customer("Northwind"))[0]}
+    found = await import_list(world, {"id": "1", "names": ["Northwind"]})
+    assert len(found["reviews"]) == 1
+    async with commerce.database.transaction() as tx:
+        [job] = await tx.fetch("SELECT payload FROM jobs WHERE task = 'suspension.rescreen'")
+        rest = await world.screening.screen_after(tx, job["payload"]["after"], commerce.clock.now())
+        assert {case.customer_sid for case in rest} == customers_made - {job["payload"]["after"]}
+        assert await world.screening.screen_after(tx, job["payload"]["after"], commerce.clock.now()) == []
 
 
 async def test_5_2_i_a_confirmed_match_at_t_refuses_at_t_plus_1_s_and_sends_notice(world: World) -> None:
@@ -487,3 +529,147 @@ async def test_an_account_is_what_it_was_once_no_suspension_holds_it(world: Worl
     for sid in held:
         await commerce.fire("Suspensions", sid, "lift", reason="done", at=at)
     assert await commerce.status() == before
+
+
+# ---- in memory
+
+
+class Boards:
+    """Two processes on one database, each with a board."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.database = world.commerce.database
+        self.here = room.Board(self.database, world.suspensions.book, world.admission.licences)
+        other = room.Suspensions(world.commerce.notices, accounts.revoke_keys)
+        self.there = room.Board(self.database, other.book, room.Admission(other).licences)
+        world.admission.keep_posted(self.here)
+
+    async def both(self, holds: Any) -> None:
+        """Return once both know something."""
+        async with asyncio.timeout(10), self.database.snapshot() as tx:
+            for board in (self.here, self.there):
+                while board.known is None or not holds(board.known):
+                    # A round trip is time in which a notification comes.
+                    await tx.fetchval("SELECT 1")
+
+
+@pytest.fixture
+async def boards(world: World) -> AsyncIterator[Boards]:
+    made = Boards(world)
+    following = [asyncio.create_task(board.follow()) for board in (made.here, made.there)]
+    await made.both(lambda posted: posted.is_empty)
+    yield made
+    for task in following:
+        task.cancel()
+    await asyncio.gather(*following, return_exceptions=True)
+
+
+async def test_what_changes_anywhere_reaches_every_board(boards: Boards) -> None:
+    world, commerce = boards.world, boards.world.commerce
+    at = "2025-03-01T00:00:00Z"
+    rule = {"condition": {"kind": "emergency"}, "action": "block", "text_ref": "1"}
+    made = await commerce.post("AupRules", rule, at=at)
+    assert boards.here.known is None, "nobody is let through by what is known to be old"
+    assert (await world.refused("2025-03-01T00:00:01Z", replace(SMS, to="112"))).code == 30007
+    await boards.both(lambda posted: posted.rules_for("sms", "US", moment(at)))
+    await commerce.post(f"AupRules/{made['sid']}/End", {}, at="2025-03-02T00:00:00Z")
+    await boards.both(lambda posted: not posted.rules_for("sms", "US", moment("2025-03-02T00:00:00Z")))
+    await commerce.post("PlaceBlocks", {"kind": "embargo", "country": "KP", "reason": "r"}, at=at)
+    await boards.both(lambda posted: posted.block_of("embargo", "sms", "KP", moment(at)) is not None)
+    sid = await world.suspend(at, "law", "service", service="sms")
+    await boards.both(lambda posted: [case.sid for case in posted.suspensions.get(commerce.customer, ())] == [sid])
+    await commerce.fire("Suspensions", sid, "lift", reason="done", at="2025-03-03T00:00:00Z")
+    await boards.both(lambda posted: not posted.suspensions)
+    async with boards.database.transaction() as tx:
+        await customers.mark_end_user(tx, commerce.customer, SMS.to, "opt_out", "STOP", moment(at))
+    await boards.both(lambda posted: posted.marked == {commerce.customer})
+    assert (await world.refused("2025-03-03T00:00:01Z")).code == 21610
+
+
+async def test_a_board_that_lost_its_connection_reads_before_it_answers(boards: Boards) -> None:
+    async with boards.database.transaction() as tx:
+        ended = await tx.fetch(
+            "SELECT pg_terminate_backend(pid) AS ended FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = ''"
+        )
+    assert [row["ended"] for row in ended] == [True, True]
+    async with asyncio.timeout(10), boards.database.snapshot() as tx:
+        while boards.here.known is not None:
+            await tx.fetchval("SELECT 1")
+    body = {"kind": "embargo", "country": "KP", "reason": "r"}
+    await boards.world.commerce.post("PlaceBlocks", body, at="2025-03-01T00:00:00Z")
+    assert (await boards.world.refused("2025-03-01T00:00:01Z", replace(SMS, country="KP"))).status == 403
+    await boards.both(lambda posted: posted.places)
+
+
+async def test_with_nothing_in_force_a_sending_costs_no_statement(boards: Boards) -> None:
+    class NoStorage:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"asked storage: {name}")
+
+    world, nothing = boards.world, NoStorage()
+    tx: Any = nothing
+    decision = await world.admission.admit(tx, world.commerce.customer, world.use(), SMS, world.commerce.clock.now())
+    assert decision.action == "allow"
+    rule = {"condition": {"kind": "content", "words": ["casino"]}, "action": "block", "text_ref": "4"}
+    await world.commerce.post("AupRules", rule)
+    await boards.both(lambda posted: posted.rules)
+    decision = await world.admission.admit(tx, world.commerce.customer, world.use(), SMS, world.commerce.clock.now())
+    assert decision.action == "allow", "a rule over words needs no storage either"
+
+
+# ---- windows
+
+
+async def test_a_window_is_taken_in_once_however_often_its_job_comes(world: World) -> None:
+    commerce = world.commerce
+    at = moment("2025-03-03T10:07:00Z")
+    start, asked = moment("2025-03-03T10:00:00Z"), []
+
+    async def nothing_more(tx: Tx) -> Signals:
+        raise AssertionError("nothing unusual is looked at closer")
+
+    async def source(tx: Tx, begin: datetime, end: datetime) -> list[room.Spell]:
+        asked.append((begin, end))
+        return [room.Spell(commerce.customer, "sms", "US", 7, nothing_more)]
+
+    watch = room.Watch(world.suspensions.reviews)
+    watch.over(source)
+    async with commerce.database.transaction() as tx:
+        await watch.note(tx, at)
+        await room.Watch(world.suspensions.reviews).note(tx, at)
+    async with commerce.database.transaction() as tx:
+        await watch.note(tx, at + timedelta(minutes=7))
+    worker = Worker(commerce.database, commerce.clock, name="node")
+    room.Tasks(world.admission, world.screening, watch).register(worker)
+    commerce.clock.hold(at)
+    running = asyncio.create_task(worker.run())
+    await worker.settle()
+    assert asked == [] and await worker.next_due() == moment("2025-03-03T10:20:00Z")
+    commerce.clock.hold(moment("2025-03-03T10:20:00Z"))
+    worker.clock_changed()
+    await worker.settle()
+    await worker.stop(1)
+    await running
+    # Two processes each left a job; the second found the window done.
+    assert asked == [(start, moment("2025-03-03T10:15:00Z"))]
+    async with commerce.database.snapshot() as tx:
+        assert [dict(row) for row in await tx.fetch("SELECT * FROM usage_windows")] == [
+            {"customer_sid": commerce.customer, "service": "sms", "country": "US", "start_at": start, "units": 7}
+        ]
+        assert await worker.next_due() is None
+
+
+def test_quiet_hours_end_at_their_next_end_also_past_midnight() -> None:
+    condition = {"kind": "quiet_hours", "zone": "Europe/Paris", "from": "22:00", "to": "08:00"}
+    rule = Rule("PR", "", "", condition, "queue", 0, "")
+    for at, until in [
+        ("2025-03-10T21:30:00Z", "2025-03-11T07:00:00Z"),
+        ("2025-03-11T02:00:00Z", "2025-03-11T07:00:00Z"),
+        # Summer time begins in between.
+        ("2025-03-29T22:00:00Z", "2025-03-30T06:00:00Z"),
+    ]:
+        decision = decide([rule], SMS, moment(at))
+        assert (decision.action, decision.until) == ("queue", moment(until))
+    assert decide([rule], SMS, moment("2025-03-11T07:00:00Z")).until is None

@@ -16,8 +16,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,12 @@ class Server:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def advance(self, **span: float) -> None:
+        """Move the sandbox's clock by a span, in as many turns as a busy machine takes."""
+        target = datetime.fromisoformat(self.clock(advance_s=0)["now"]) + timedelta(**span)
+        while self.clock(to=target.isoformat())["stopped_by"] is not None:
+            pass
+
     def settle(self) -> None:
         """Return when nothing is due and nothing runs."""
         assert self.clock(advance_s=0)["stopped_by"] is None
@@ -180,6 +187,43 @@ class Server:
         answer = requests.post(f"{self.url}/simulator/v1/faults", json=fault, timeout=WAIT_S)
         assert answer.status_code == 201, answer.text
         return answer.json()
+
+    def sign_up(self) -> tuple[str, str]:
+        """A customer that signs itself up, bound by the terms and without funds; its account's SID and token."""
+        version = requests.get(f"{self.url}/legal/tos", timeout=WAIT_S).headers["X-Version-Sid"]
+        application = {
+            "organization_name": "Northwind",
+            "country": "US",
+            "org_type": "corporate",
+            "use": "business",
+            "email": "owner@northwind.example",
+            "signer_name": "Ann Example",
+            "signer_role": "director",
+            "authority": True,
+            "compliance": True,
+            "accepted_version": version,
+        }
+        answer = requests.post(f"{self.url}/commercial/v1/SignUps", json=application, timeout=WAIT_S)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["account_sid"], answer.json()["auth_token"]
+
+    def top_up(self, auth: tuple[str, str], amount: str) -> None:
+        """Add funds by a card of the payment simulator, and wait until they are there."""
+        base = f"{self.url}/commercial/v1"
+        card = requests.post(
+            f"{self.url}/simulator/v1/payments/cards", json={"number": "4242424242424242"}, timeout=WAIT_S
+        ).json()
+        method = {"kind": "card", "token": card["token"]}
+        kept = requests.post(f"{base}/PaymentMethods", json=method, auth=auth, timeout=WAIT_S)
+        assert kept.status_code == 201, kept.text
+        made = requests.post(f"{base}/TopUps", json={"amount": amount}, auth=auth, timeout=WAIT_S)
+        assert made.status_code in (201, 202), made.text
+        self.settle()
+
+    def standing(self, auth: tuple[str, str]) -> str:
+        """How a customer stands under 3.3.1."""
+        answer = requests.get(f"{self.url}/commercial/v1/PaymentStanding", auth=auth, timeout=WAIT_S)
+        return str(answer.json()["state"])
 
     def make_handset(self) -> Handset:
         """A handset nobody else uses."""
@@ -273,6 +317,12 @@ def clock_server() -> Iterator[Server]:
     """A server whose clock may be moved."""
     with _running({}) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[[dict[str, str]], AbstractContextManager[Server]]:
+    """Start a server that only some tests use, such as those that move its clock by months."""
+    return _running
 
 
 @pytest.fixture(autouse=True)

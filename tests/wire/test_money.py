@@ -36,8 +36,11 @@ def customer(signed_up):
 
 
 @pytest.fixture
-def own_number(customer):
-    """A number that the customer holds, given back at the end."""
+def own_number(customer, pay):
+    """A number that the customer holds and paid for, which leaves nothing; given back at the end."""
+    listed = customer.pricing.v1.phone_numbers.countries("US").fetch().phone_number_prices
+    [price] = [row["current_price"] for row in listed if row["number_type"] == "local"]
+    assert pay(f"{price:.2f}")["state"] == "succeeded"
     found = customer.available_phone_numbers("US").local.list(limit=1)[0].phone_number
     bought = customer.incoming_phone_numbers.create(phone_number=found)
     yield found
@@ -195,13 +198,17 @@ class TestInvoicing:
         sent = client.messages.create(to=handset.number, from_=account.number, body="on account")
         server.settle()
         cost = -Decimal(client.messages(sent.sid).fetch().price)
-        server.clock(advance_s=35 * 86_400)
+        server.advance(days=35)
         invoices = requests.get(f"{base}/Invoices", auth=auth, timeout=10).json()["items"]
         assert invoices, "the month was not closed"
-        first = requests.get(f"{base}/Invoices/{invoices[-1]['sid']}", auth=auth, timeout=10).json()
-        assert (first["state"], first["currency"]) == ("sent", "USD")
+        first = requests.get(f"{base}/Invoices/{invoices[0]['sid']}", auth=auth, timeout=10).json()
+        # The sandbox's money, which the account began with, settles it at once.
+        assert (first["state"], first["currency"]) == ("paid", "USD")
         assert first["number"]
-        assert Decimal(first["totals"]["fee"]) == round(cost, 2)
+        fees = {line["service"]: Decimal(line["amount"]) for line in first["sections"][0]["lines"]}
+        assert fees["sms"] == round(cost, 2)
+        assert Decimal(first["totals"]["fee"]) == sum(fees.values())
+        assert "payable@northwind.example" in [each["address"] for each in first["sent_to"]]
         mails = requests.get(f"{server.url}/simulator/v1/mailboxes/{contact['address']}/messages", timeout=10).json()
         assert any(
             first["number"] in mail["subject"] for mail in (mails["items"] if isinstance(mails, dict) else mails)

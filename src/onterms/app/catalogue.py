@@ -3,11 +3,14 @@
 from collections import Counter
 from functools import cache
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any, cast
 
+from onterms import __version__
 from onterms.app import rooms
 from onterms.app.office import Office
 from onterms.engines.api import Binding, load
+from onterms.engines.api.openapi import document
 
 
 def _bindings() -> list[Binding]:
@@ -20,6 +23,17 @@ def _bindings() -> list[Binding]:
 def served_rooms() -> dict[str, str]:
     """Return the room of each served operation: `api_v2010:CreateMessage` -> `products/messaging`."""
     return {binding.operation_id: _room(binding) for binding in _bindings()}
+
+
+def own_document(name: str) -> dict[str, Any]:
+    """Write the document of one of our own APIs: commercial, operator or simulator."""
+    nothing = cast(Any, None)
+    # As with bindings; what is there decides which routes there are.
+    present = cast(Any, SimpleNamespace(authenticate=None))
+    office = Office(nothing, nothing, nothing)
+    routes = rooms.own_routes_of(nothing, present, nothing, office, nothing, nothing, present)
+    prefix = f"/{name}/v1"
+    return document(routes, prefix, rooms.OWN_APIS[prefix], __version__)
 
 
 def _room(binding: Binding) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `onterms up`, `env`, `routes`, `coverage`, `map`, `audit verify`, `ledger verify`."""
+"""The command line: `onterms up`, `env`, `routes`, `openapi`, `coverage`, `map`, `audit verify`, `ledger verify`."""
 
 import argparse
 import asyncio
@@ -15,10 +15,11 @@ import uvloop
 
 import onterms
 from onterms.app import exports
-from onterms.app.catalogue import coverage_lines, map_page, served_rooms
+from onterms.app.catalogue import coverage_lines, map_page, own_document, served_rooms
 from onterms.app.postgres import PostgresError
 from onterms.app.rooms import House, env_command
 from onterms.app.settings import Settings, from_environment
+from onterms.business import invoicing
 from onterms.core.db import Database
 from onterms.core.errors import ConfigError
 from onterms.engines import audit
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         "pattern", nargs="?", default="*", help="part of a path, host, operation or room; * matches any"
     )
     commands.add_parser("coverage", help="count served operations per product")
+    described = commands.add_parser("openapi", help="print the OpenAPI document of one of our own APIs")
+    described.add_argument("api", nargs="?", default="commercial", choices=["commercial", "operator", "simulator"])
     document = commands.add_parser("map", help="write the map of floors, rooms and operations")
     document.add_argument("file", type=Path)
     for name, words in (("audit", "the hash chains of the audit trail"), ("ledger", "the invariants of the ledger")):
@@ -57,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
             return _routes(options.pattern)
         if options.command in ("audit", "ledger"):
             return asyncio.run(_verify(from_environment(), options.command))
+        if options.command == "openapi":
+            print(json.dumps(own_document(options.api), indent=2))
+            return 0
         if options.command == "coverage":
             print("\n".join(coverage_lines()))
             return 0
@@ -142,7 +148,7 @@ async def _verify(settings: Settings, what: str) -> int:
         raise ConfigError(f"no install runs with the data folder {settings.data}; run: onterms up") from None
     try:
         if what == "ledger":
-            status, lines = await verify_ledger(database)
+            status, lines = await verify_ledger(database, invoicing.open_totals)
             print("\n".join(lines))
             return status
         async with database.snapshot() as tx:

@@ -1,16 +1,16 @@
-"""The listeners: one ASGI app, reached over plain HTTP, over TLS, and through a proxy by clients that know only Twilio.
+"""The listeners: one app, reached over plain HTTP, over TLS, and through a proxy by clients that know only Twilio.
 
 Theory of operation. A connection on the HTTP or the proxy port is first read by `_FirstBytes`, which looks at the
 request line and no further than it has to:
 
-    GET /...               an ordinary request: the transport and the bytes go to uvicorn's protocol for good
+    GET /...               an ordinary request: the transport and the bytes go to the app's protocol for good
     CONNECT host:443       ours: answer 200, take TLS with a certificate for that host, then as above
                            foreign: connect to it and pipe (passthrough)
     GET http://host/...    ours: rewrite the request line to the path, then as above
                            foreign: rewrite, connect, pipe (passthrough)
 
-A connection on the TLS port gets the certificate of the name in its SNI and goes to uvicorn's protocol at once. Which
-host a request is for is always said by its Host header; how it came in is in `scope["state"]`: `door` is `http`,
+A connection on the TLS port gets the certificate of the name in its SNI and goes to the app's protocol at once. Which
+host a request is for is always said by its Host header; how it came in is in the request's `state`: `door` is `http`,
 `proxy` or `tls`, and `connect_host` is the CONNECT request's host where there was one.
 
 Passthrough exists on the proxy port only. The HTTP port may stand behind somebody's reverse proxy, where every client
@@ -20,23 +20,15 @@ seems to be on this machine, and must not reach anything for anybody.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import formatdate
-from functools import partial
-from typing import Any, Final
-
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from typing import Final
 
 from onterms.app import hosts
 from onterms.app.certificates import LocalAuthority
+from onterms.app.http1 import App, Connection, Limits, Shared, refuse
 from onterms.app.passthrough import (
     NotCarried,
     Target,
@@ -49,18 +41,9 @@ from onterms.app.passthrough import (
 
 logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
-
 # The longest registered method has 17 characters (IANA HTTP Method Registry, UPDATEREDIRECTREF).
 _METHOD_BYTES_MAX: Final = 32
-# How long a refused client may go on sending before it has to have read the answer (RFC 9112 9.6: a close with unread
-# data resets the connection, and the answer is lost with it).
-_LINGER_S: Final = 1.0
 _PLAIN_PORT: Final = 80
-# The name under which an app finds, in its scope's extensions, how to give a whole response at once: see `_answer`.
-ANSWER: Final = "onterms.answer"
-_UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"http2-settings"})
 
 
 @dataclass(frozen=True)
@@ -72,40 +55,15 @@ class Ports:
     tls: int | None
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a client may take from the doors."""
-
-    # A client that has not sent its whole request head by then is closed.
-    head_timeout_s: float = 10.0
-    # Twilio's own requests stay below 8 kB.
-    head_bytes_max: int = 16_384
-    # SDKs keep their connections in a pool; one closed too early costs them a failed request now and then.
-    keep_alive_s: int = 75
-    handshake_timeout_s: float = 10.0
-    connect_timeout_s: float = 10.0
-    tunnel_idle_s: float = 3600.0
-    tunnels_max: int = 512
-
-
-class _State(ServerState):
-    """What uvicorn's protocols share, and what of ours has to end with them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stopping = False
-        self.lingering: set[asyncio.Transport] = set()
-
-
 class Doors:
-    """Serve one ASGI app on an HTTP, a proxy and a TLS port of the running event loop.
+    """Serve one app on an HTTP, a proxy and a TLS port of the running event loop.
 
     A listener given as None is not opened. The app gets no lifespan events: whoever opens the doors has started it.
     """
 
     def __init__(
         self,
-        app: AsgiApp,
+        app: App,
         *,
         authority: LocalAuthority,
         is_ours: Callable[[str], bool] = hosts.is_ours,
@@ -122,22 +80,8 @@ class Doors:
         self._listen = {"http": http, "proxy": proxy, "tls": tls}
         self._servers: dict[str, asyncio.Server] = {}
         self._ports = Ports(None, None, None)
-        # A factory, for uvicorn calls whatever else it is given once to see what it is.
-        self._config = Config(
-            app=lambda: app,
-            factory=True,
-            interface="asgi3",
-            http=_HttpConnection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=self.limits.keep_alive_s,
-        )
-        self.state = _State()
-        self._date_timer: asyncio.TimerHandle | None = None
+        self.shared = Shared(app, self.limits)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._new: set[_FirstBytes] = set()
         self._setups: set[asyncio.Task[None]] = set()
         self._tunnels: set[Tunnel] = set()
@@ -153,10 +97,9 @@ class Doors:
         Raises: OSError where a port is taken or may not be used.
         """
         loop = asyncio.get_running_loop()
-        if not self._config.loaded:
-            self._config.load()
-        self.state.stopping = False
+        self.shared.stopping = False
         self._refresh_date()
+        self._look_after_connections()
         try:
             for door, address in self._listen.items():
                 if address is not None:
@@ -170,7 +113,7 @@ class Doors:
         """Stop accepting, let running requests finish for up to `grace_s`, then cancel them."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_s
-        self.state.stopping = True
+        self.shared.stopping = True
         for server in self._servers.values():
             server.close()
         self._servers.clear()
@@ -180,32 +123,32 @@ class Doors:
             new.abort()
         # An idle connection closes now, a busy one says `connection: close` with its response.
         # Idle ones are not waited for: a pooled TLS client answers our goodbye only when it next uses the connection.
-        idle = {each for each in self.state.connections if isinstance(each, _HttpConnection) and each.is_idle()}
-        for connection in list(self.state.connections):
+        idle = {each for each in self.shared.connections if each.is_idle}
+        for connection in list(self.shared.connections):
             connection.shutdown()
-        while self.state.tasks or self.state.connections - idle:
+        while self.shared.tasks or self.shared.connections - idle:
             left_s = deadline - loop.time()
             if left_s <= 0:
                 break
-            if self.state.tasks:
-                await asyncio.wait(set(self.state.tasks), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if self.shared.tasks:
+                await asyncio.wait(set(self.shared.tasks), timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             # Responses that are written but not yet taken by their clients end with their connections.
             await asyncio.sleep(min(0.01, left_s))
         for tunnel in list(self._tunnels):
             tunnel.abort()
-        if self.state.tasks:
-            logger.warning("cancelling %d requests that did not finish in time", len(self.state.tasks))
-        unfinished = [*self.state.tasks, *self._setups]
+        if self.shared.tasks:
+            logger.warning("cancelling %d requests that did not finish in time", len(self.shared.tasks))
+        unfinished = [*self.shared.tasks, *self._setups]
         for unfinished_task in unfinished:
             unfinished_task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        for transport in [c.transport for c in self.state.connections] + list(self.state.lingering):
+        for transport in [c.transport for c in self.shared.connections] + list(self.shared.lingering):
             transport.abort()
         # Transports tell their protocols in the loop's next turn; leave nothing behind that would speak after us.
         await asyncio.sleep(0)
-        if self._date_timer is not None:
-            self._date_timer.cancel()
-            self._date_timer = None
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     async def _open(self, loop: asyncio.AbstractEventLoop, door: str, host: str, port: int) -> asyncio.Server:
         if door == "tls":
@@ -224,15 +167,22 @@ class Doors:
         return None if server is None else int(server.sockets[0].getsockname()[1])
 
     def _refresh_date(self) -> None:
-        # RFC 9110 6.6.1. Clients compare it with their own clocks, so it is the real time whatever the sandbox's is.
-        self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-        self._date_timer = asyncio.get_running_loop().call_later(1.0, self._refresh_date)
+        self.shared.refresh_date()
+        self._timers["date"] = asyncio.get_running_loop().call_later(1.0, self._refresh_date)
+
+    def _look_after_connections(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.shared.connections):
+            connection.look_after(now)
+        pause_s = min(1.0, self.limits.head_timeout_s / 4)
+        self._timers["connections"] = loop.call_later(pause_s, self._look_after_connections)
 
     # What the protocols below ask of the doors
 
-    def http_connection(self, **state: str) -> _HttpConnection:
-        """Make the protocol that serves the app, which finds `state` in its scopes."""
-        return _HttpConnection(self._config, self.state, state, self.limits)
+    def http_connection(self, **state: str) -> Connection:
+        """Make the protocol that serves the app, which finds `state` in its requests."""
+        return Connection(self.shared, state)
 
     def run(self, setup: Awaitable[None]) -> asyncio.Task[None]:
         """Run what has to be awaited before a connection can be handed over; a stop cancels it."""
@@ -260,177 +210,6 @@ class Doors:
     def untrack(self, connection: _FirstBytes) -> None:
         """Forget a connection that is handed over, refused or gone."""
         self._new.discard(connection)
-
-
-def _answer(cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-    """Write a whole response with its Content-Length; False, and nothing done, where it takes ASGI's ordinary way.
-
-    ASGI hands a response over in two awaited messages, and uvicorn looks at each header with two regular expressions:
-    5 us against 2, measured, of the 90 that an accepted message costs.
-    """
-    if (
-        cycle.flow.write_paused
-        or cycle.disconnected
-        or cycle.response_started
-        or not cycle.keep_alive
-        or status in (204, 304)
-        or cycle.scope["method"] == "HEAD"
-    ):
-        return False
-    parts = [STATUS_LINE[status]]
-    for name, value in cycle.default_headers:
-        parts += (name, b": ", value, b"\r\n")
-    for name, value in headers:
-        if name == b"connection":
-            return False
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"content-length: %d\r\n\r\n" % len(body))
-    head = b"".join(parts)
-    # A line break in a value would begin a header, or a response, of somebody else's making.
-    if head.count(b"\n") != len(cycle.default_headers) + len(headers) + 3 or b"\0" in head:
-        return False
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.transport.write(head + body)
-    cycle.message_event.set()
-    cycle.on_response()
-    return True
-
-
-class _Dropped(list[tuple[bytes, bytes]]):
-    """Headers that nobody gets."""
-
-    def append(self, header: tuple[bytes, bytes]) -> None:
-        pass
-
-
-class _HttpConnection(HttpToolsProtocol):
-    """uvicorn's protocol, with heads limited in time and size, and with offered upgrades passed over.
-
-    uvicorn 0.54 loses the body of a request that offers one (`Upgrade: h2c` from Java's own client, `Upgrade: TLS/1.2`
-    from Apache HttpClient 5.4), because its parser stops behind the head for whatever protocol would follow.
-    """
-
-    def __init__(self, config: Config, server_state: _State, app_state: dict[str, Any], limits: Limits) -> None:
-        super().__init__(config, server_state, app_state)
-        self._limits = limits
-        self._shared = server_state
-        self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
-        self._is_refused = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if self._shared.stopping:
-            # Its handshake was under way when the doors were shut.
-            transport.abort()
-        else:
-            self._arm()
-
-    def data_received(self, data: bytes) -> None:
-        if len(data) > self._limits.head_bytes_max:
-            # In slices, so that a head which comes in one piece is measured like one that comes in many.
-            step = self._limits.head_bytes_max
-            for start in range(0, len(data), step):
-                # A refused connection lingers, and is not closing while its client may still read the refusal.
-                if not self._is_refused and not self.transport.is_closing() and self.parser is not None:
-                    self._feed(data[start : start + step])
-        else:
-            self._feed(data)
-
-    def _feed(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._pass_over_upgrade(data[offer.args[0] :])
-            return
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-            return
-        cycle = self.cycle
-        # uvicorn sets a scope's path when the head is complete; this line is all that an ordinary request costs.
-        if cycle is None or cycle.response_complete or "path" not in self.scope:
-            self._wait_for_head(len(data))
-        elif self._head_timer is not None or self._in_head:
-            self._disarm()
-
-    def on_headers_complete(self) -> None:
-        earlier = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not earlier:
-            # The request's task has been made and does not run yet.
-            self.scope["extensions"] = {ANSWER: {"call": partial(_answer, self.cycle)}}
-            # RFC 9110 6.5.1: what comes behind a chunked body must not pass for headers, which uvicorn makes of it.
-            self.headers = _Dropped()
-
-    def is_idle(self) -> bool:
-        """Say whether nothing of a request or a response is under way."""
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and self.transport.get_write_buffer_size() == 0
-
-    def _should_upgrade(self) -> bool:
-        # Asked by uvicorn's parser callbacks when a head offers an upgrade: so the request is not started yet.
-        return True
-
-    def _pass_over_upgrade(self, rest: bytes) -> None:
-        method = self.scope["method"]
-        if method == "CONNECT":
-            # Only a connection's first request may ask for a tunnel, and that one does not come here.
-            self.send_400_response("CONNECT is for the first request of a connection to the proxy.")
-            return
-        # RFC 9110 7.8: a server may ignore the offer. The request is read again as it would be without.
-        head = [b"%s %s HTTP/%s" % (method.encode(), self.url, self.scope["http_version"].encode())]
-        for name, value in self.headers:
-            if name == b"connection":
-                kept = [token for token in value.split(b",") if token.strip().lower() not in _UPGRADE_HEADERS]
-                value = b",".join(kept)
-            if name not in _UPGRADE_HEADERS and (value or name != b"connection"):
-                head.append(name + b": " + value)
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"\r\n".join([*head, b"", b""]) + rest)
-
-    def _wait_for_head(self, received_bytes: int) -> None:
-        if self.transport.is_closing():
-            return
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or "path" not in self.scope:
-            # The piece in which a head begins may hold the end of the body before it, so that one is not counted.
-            self._head_bytes += received_bytes if self._in_head else 0
-            self._in_head = True
-        running = cycle is not None and not cycle.response_complete
-        if self._head_bytes > self._limits.head_bytes_max:
-            self._disarm()
-            if running:
-                # A refusal now would be read as part of the response before it.
-                self.transport.close()
-                return
-            self._unset_keepalive_if_required()
-            self.connections.discard(self)
-            self._is_refused = True
-            _refuse(self.transport, self._shared, 431, "The request's head is too large.")
-        elif not running and self._head_timer is None:
-            self._arm()
-
-    def _arm(self) -> None:
-        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._expired)
-
-    def _disarm(self) -> None:
-        self._head_bytes = 0
-        self._in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _expired(self) -> None:
-        self._head_timer = None
-        self.transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
 
 
 class _FirstBytes(asyncio.Protocol):
@@ -589,7 +368,7 @@ class _FirstBytes(asyncio.Protocol):
     def _refuse(self, refusal: NotCarried) -> None:
         self._done()
         if not self._transport.is_closing():
-            _refuse(self._transport, self._doors.state, refusal.status, refusal.reason)
+            refuse(self._transport, self._doors.shared, refusal.status, refusal.reason)
 
     def _done(self) -> None:
         self._timer.cancel()
@@ -615,7 +394,7 @@ class _AfterHandshake(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
 
-    def hand_over(self, transport: asyncio.Transport, connection: _HttpConnection) -> None:
+    def hand_over(self, transport: asyncio.Transport, connection: Connection) -> None:
         if self._lost or transport.is_closing():
             transport.abort()
             return
@@ -625,39 +404,12 @@ class _AfterHandshake(asyncio.Protocol):
             connection.data_received(data)
 
 
-class _Lingering(asyncio.Protocol):
-    """Let a refused client finish sending, unread, so that it gets to read why."""
-
-    def __init__(self, transport: asyncio.Transport, state: _State) -> None:
-        self._transport = transport
-        self._state = state
-        self._state.lingering.add(transport)
-        self._timer = asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._state.lingering.discard(self._transport)
-        self._timer.cancel()
-
-
-def _refuse(transport: asyncio.Transport, state: _State, status: int, reason: str) -> None:
-    body = reason.encode("ascii", "replace") + b"\n"
-    transport.set_protocol(_Lingering(transport, state))
-    transport.write(
-        b"HTTP/1.1 %d %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-        % (status, http.HTTPStatus(status).phrase.encode(), len(body), body)
-    )
-    if transport.can_write_eof():
-        transport.write_eof()
-    with contextlib.suppress(RuntimeError):
-        transport.resume_reading()
-
-
 def _kind(received: bytes) -> str:
     """Say what a connection that begins like this is: `ordinary`, `connect`, `absolute`, or `unknown` as yet."""
     if not received:
         return "unknown"
     if not received[:1].isalpha():
-        # Not HTTP; a TLS client on the wrong port, for one. uvicorn's parser has the answer.
+        # Not HTTP; a TLS client on the wrong port, for one. the parser has the answer.
         return "ordinary"
     method, space, target = received.partition(b" ")
     if not space:

@@ -1,4 +1,4 @@
-"""The HTTP edge: one raw ASGI app for every door.
+"""The HTTP edge: one app for every door.
 
 It reads the request, chooses between the contract's engine (by Host) and our own routes, and writes the response. It is
 the one supervisor of requests: whatever a room raises that is no refusal is logged and answered with 500.
@@ -11,17 +11,8 @@ import ipaddress
 import logging
 import re
 import traceback
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Mapping,
-    MutableMapping,
-    Sequence,
-)
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -29,7 +20,7 @@ from urllib.parse import unquote
 import asyncpg
 
 from onterms.app import hosts
-from onterms.app.doors import ANSWER
+from onterms.app.http1 import Disconnected, HttpRequest
 from onterms.carriers.webhook import USER_AGENT
 from onterms.core.clock import Clock
 from onterms.core.db import Database
@@ -43,16 +34,11 @@ from onterms.core.errors import (
     Unavailable,
 )
 from onterms.core.ids import new_random_sid
-from onterms.engines.api import Caller, Engine, Gatekeeper, OwnReply, OwnRequest, OwnRoute, Request, Response
+from onterms.engines.api import Caller, Engine, Gatekeeper, OwnReply, OwnRequest, OwnRoute, Request
 from onterms.engines.api.parameters import decode_json, decode_pairs
 from onterms.engines.api.rendering import error_body, to_json
 
 _log = logging.getLogger("onterms.http")
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 # The largest form of the contract is a TwiML of some kilobytes; media goes by URL.
 BODY_BYTES_MAX = 1024 * 1024
@@ -73,7 +59,6 @@ _OUTAGES = (
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
 )
-_NOTHING: Mapping[str, Any] = {}
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -97,15 +82,11 @@ class _Own:
     match: Callable[[str], re.Match[str] | None]
 
 
-class _Disconnected(Exception):
-    """The client went away before its request was complete."""
-
-
 class Edge:
-    """The ASGI app.
+    """The app.
 
     `ready` says whether everything behind runs; `/healthz` answers by it. `session_valid` recognises the first page's
-    cookie.
+    cookie. `require_place` refuses accounts that call from where nobody may.
     """
 
     def __init__(
@@ -117,7 +98,8 @@ class Edge:
         *,
         sandbox: bool,
         ready: Callable[[], Awaitable[bool]],
-        session_valid: Callable[[Mapping[bytes, bytes], datetime], bool],
+        session_valid: Callable[[Mapping[bytes, bytes]], bool],
+        require_place: Callable[[Caller, str | None], Awaitable[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._database = database
@@ -126,6 +108,7 @@ class Edge:
         self._sandbox = sandbox
         self._ready = ready
         self._session_valid = session_valid
+        self._require_place = require_place
         # Own routes by the first segment of their path.
         self._own: dict[str, list[_Own]] = {}
 
@@ -141,44 +124,39 @@ class Edge:
         """Every route of our own."""
         return [own.route for entries in self._own.values() for own in entries]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, incoming: HttpRequest) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            return
-        raw_path: bytes = scope["raw_path"]
-        path = raw_path.partition(b"?")[0].decode("latin-1")
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        path = incoming.path
+        headers = incoming.fields
         host_header = headers.get(b"host", b"").decode("latin-1")
         host = _canonical(host_header)
         try:
             if host is None or not self._engine.router.knows(host):
-                refusal = NotFound(f"This server does not answer for {host_header[:200]}")
-                await _send_json(send, 404, to_json(error_body(refusal)), scope)
-                return
+                raise NotFound(f"This server does not answer for {host_header[:200]}")
             path = hosts.strip_region_door(path)
             if host == hosts.DEFAULT_HOST:
                 first = path.split("/", 2)[1] if path.startswith("/") else ""
                 if first == "healthz":
-                    await self._health(send, scope)
+                    await self._health(incoming)
                     return
                 entries = self._own.get(first)
                 if entries is not None:
-                    await self._answer_own(entries, scope, receive, send, path, headers, host_header)
+                    await self._answer_own(entries, incoming, path, headers, host_header)
                     return
-            body = await _read_body(receive, headers, BODY_BYTES_MAX)
-            request = Request(scope["method"], host, path, scope["query_string"], headers, body)
+            body = await _read_body(incoming, BODY_BYTES_MAX)
+            request = Request(incoming.method, host, path, incoming.query, headers, body, incoming.peer)
             response = await self._engine.handle(request)
-            await _send(send, response, scope)
-        except _Disconnected:
+            incoming.respond(response.status, response.headers, response.body)
+        except Disconnected:
             return
         except Refusal as refusal:
-            await _send_json(send, refusal.status, to_json(error_body(refusal)), scope, refusal.headers)
+            _respond_json(incoming, refusal.status, to_json(error_body(refusal)), refusal.headers)
         except Exception as error:
             # The supervisor: a bug or a database that is gone. The error's text may quote customers' data, so the log
             # has its type and place only.
             place = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("request failed: %s %s: %s\n%s", scope["method"], _masked(path), type(error).__name__, place)
-            if scope.get("onterms.started"):
+            _log.error("request failed: %s %s: %s\n%s", incoming.method, _masked(path), type(error).__name__, place)
+            if incoming.is_answered:
                 return
             outage = isinstance(error, _OUTAGES)
             refused: Refusal = (
@@ -186,23 +164,21 @@ class Edge:
                 if outage
                 else Refusal("An internal error happened; it was logged", code=20500, status=500)
             )
-            await _send_json(send, refused.status, to_json(error_body(refused)), scope)
+            _respond_json(incoming, refused.status, to_json(error_body(refused)))
 
-    async def _health(self, send: Send, scope: Scope) -> None:
+    async def _health(self, incoming: HttpRequest) -> None:
         ready = await self._ready()
-        await _send_json(send, 200 if ready else 503, to_json({"status": "ok" if ready else "starting"}), scope)
+        _respond_json(incoming, 200 if ready else 503, to_json({"status": "ok" if ready else "starting"}))
 
     async def _answer_own(
         self,
         entries: Sequence[_Own],
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+        incoming: HttpRequest,
         path: str,
         headers: Mapping[bytes, bytes],
         host_header: str,
     ) -> None:
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        method = "GET" if incoming.method == "HEAD" else incoming.method
         found = [(entry.route, match) for entry in entries if (match := entry.match(path))]
         if not found:
             raise NotFound(f"The requested resource {path[:200]} was not found")
@@ -211,20 +187,22 @@ class Edge:
             allowed = ", ".join(sorted({route.method for route, _ in found}))
             raise Refusal("Method not allowed", code=20004, status=405, headers=(("Allow", allowed),))
         route, match = chosen
-        local = self._is_local(scope, headers, host_header)
+        local = self._is_local(incoming, headers, host_header)
         caller, operator = await self._who(route, headers, local)
-        body = await _read_body(receive, headers, route.body_bytes_max)
+        if caller is not None and self._require_place is not None:
+            await self._require_place(caller, incoming.peer)
+        body = await _read_body(incoming, route.body_bytes_max)
         request = OwnRequest(
             method=method,
             path={name: unquote(value).replace("\0", "\ufffd") for name, value in match.groupdict().items()},
-            query=dict(decode_pairs(scope["query_string"])),
-            body=_json_object(body),
+            query=dict(decode_pairs(incoming.query)),
+            body=_form(body, headers) if route.takes_form else _json_object(body),
             at=self._clock.now(),
             caller=caller,
             operator=operator,
             headers=headers,
             local=local,
-            peer=scope["client"][0] if scope.get("client") else None,
+            peer=incoming.peer,
             request_id=new_random_sid("RQ"),
             raw_body=body,
         )
@@ -234,9 +212,9 @@ class Edge:
             assert route.handler is not None
             async with self._database.transaction() as tx:
                 reply = await route.handler(tx, request)
-        await _send_own(send, receive, reply, scope)
+        await _respond_own(incoming, reply)
 
-    def _is_local(self, scope: Scope, headers: Mapping[bytes, bytes], host_header: str) -> bool:
+    def _is_local(self, incoming: HttpRequest, headers: Mapping[bytes, bytes], host_header: str) -> bool:
         """Tell a person or program on this machine from somebody elsewhere who makes one of them ask.
 
         The Host must be loopback (else a name that resolves here would do), a browser's request must come from our own
@@ -247,22 +225,21 @@ class Edge:
         if not _FORWARDED.isdisjoint(headers) or headers.get(b"user-agent") == _FETCHER:
             return False
         # RFC 9112 3.2: of two Host headers nobody knows which one the other side of a proxy went by.
-        if sum(name == b"host" for name, _ in scope["headers"]) != 1:
+        if sum(name == b"host" for name, _ in incoming.headers) != 1:
             return False
-        client = scope.get("client")
-        if not client or not _is_loopback(client[0]):
+        if incoming.peer is None or not _is_loopback(incoming.peer):
             return False
         origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1") != f"{scope['scheme']}://{host_header}":
+        if origin is not None and origin.decode("latin-1") != f"{incoming.scheme}://{host_header}":
             return False
         return headers.get(b"sec-fetch-site") in (None, b"none", b"same-origin")
 
     async def _who(self, route: OwnRoute, headers: Mapping[bytes, bytes], local: bool) -> tuple[Caller | None, bool]:
         """Find who calls one of our own routes, or refuse."""
         if route.access == "open":
-            return None, self._session_valid(headers, self._clock.now())
+            return None, self._session_valid(headers)
         authorization = headers.get(b"authorization")
-        if route.access in ("sandbox", "machine") and (local or self._session_valid(headers, self._clock.now())):
+        if route.access in ("sandbox", "machine") and (local or self._session_valid(headers)):
             return None, not local
         if authorization is None:
             raise AuthenticationFailed("Authenticate", headers=(("WWW-Authenticate", 'Basic realm="onterms"'),))
@@ -307,6 +284,13 @@ def _names_loopback(host_header: str) -> bool:
     return name == "localhost" or _is_loopback(name)
 
 
+def _form(body: bytes, headers: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if body and kind != b"application/x-www-form-urlencoded":
+        raise InvalidParameter("The request body must be a form")
+    return dict(decode_pairs(body))
+
+
 def _json_object(body: bytes) -> Mapping[str, Any]:
     if not body:
         return {}
@@ -319,26 +303,30 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     return value
 
 
-async def _read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    length = headers.get(b"content-length", b"")
+async def _read_body(incoming: HttpRequest, limit: int) -> bytes:
+    if incoming.is_complete():
+        body = incoming.take()
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    length = incoming.fields.get(b"content-length", b"")
     announced = int(length) if length.isdigit() else 0
     # Who asks first (RFC 9110 10.1.1) has sent nothing yet, and of a flood nothing is read.
-    if announced > limit and (b"expect" in headers or announced > limit + DRAINED_BYTES_MAX):
+    if announced > limit and (b"expect" in incoming.fields or announced > limit + DRAINED_BYTES_MAX):
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    more = True
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            while more and size <= limit + DRAINED_BYTES_MAX:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Disconnected
-                chunk: bytes = message.get("body", b"")
+            while size <= limit + DRAINED_BYTES_MAX:
+                is_last = incoming.is_complete()
+                chunk = incoming.take()
                 size += len(chunk)
-                more = message.get("more_body", False)
                 if size <= limit:
                     chunks.append(chunk)
+                if is_last:
+                    break
+                await incoming.more()
     except TimeoutError:
         raise Refusal("The request body did not come in time", code=20408, status=408, headers=_CLOSE) from None
     if size > limit:
@@ -350,64 +338,19 @@ def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"The request body may have at most {limit} bytes", headers=_CLOSE)
 
 
-async def _send(send: Send, response: Response, scope: Scope) -> None:
-    headers = response.headers
-    # Our own doors take a response in one piece; any other ASGI server gets it the ordinary way.
-    answer = scope.get("extensions", _NOTHING).get(ANSWER, _NOTHING).get("call")
-    if answer is not None and answer(response.status, headers, response.body):
-        scope["onterms.started"] = True
-        return
-    # RFC 9110 8.6: no Content-Length with 204.
-    if response.status != 204:
-        headers.append((b"content-length", b"%d" % len(response.body)))
-    scope["onterms.started"] = True
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    body = b"" if scope["method"] == "HEAD" else response.body
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _send_json(
-    send: Send, status: int, body: bytes, scope: Scope, headers: tuple[tuple[str, str], ...] = ()
-) -> None:
+def _respond_json(incoming: HttpRequest, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
     extra = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-    await _send(send, Response(status, [(b"content-type", b"application/json"), *extra], body), scope)
+    incoming.respond(status, [(b"content-type", b"application/json"), *extra], body)
 
 
-async def _send_own(send: Send, receive: Receive, reply: OwnReply, scope: Scope) -> None:
+async def _respond_own(incoming: HttpRequest, reply: OwnReply) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in reply.headers]
     headers.append((b"content-type", reply.content_type.encode()))
-    if reply.stream is None:
-        body = reply.raw if reply.raw is not None else b"" if reply.status == 204 else to_json(reply.body)
-        await _send(send, Response(reply.status, headers, body), scope)
+    if reply.stream is not None:
+        await incoming.stream(reply.status, headers, reply.stream)
         return
-    scope["onterms.started"] = True
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    # Writing to a client that is gone raises nothing, so its going has to be waited for.
-    writing = asyncio.ensure_future(_write_stream(send, reply.stream))
-    leaving = asyncio.ensure_future(_until_gone(receive))
-    try:
-        await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if writing.done():
-            writing.result()
-    finally:
-        for task in (writing, leaving):
-            task.cancel()
-        await asyncio.gather(writing, leaving, return_exceptions=True)
-
-
-async def _write_stream(send: Send, chunks: AsyncIterator[bytes]) -> None:
-    try:
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    body = reply.raw if reply.raw is not None else b"" if reply.status == 204 else to_json(reply.body)
+    incoming.respond(reply.status, headers, body)
 
 
 def _masked(path: str) -> str:

@@ -5,9 +5,11 @@ They depend on one another through callables given here, so that each of them kn
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
+from onterms.app.conduct import Conduct
+from onterms.app.exit_rooms import ExitRooms
 from onterms.business import (
     accounts,
     agreements,
@@ -36,8 +38,11 @@ from onterms.engines import jobs, ledger
 from onterms.engines.api import Binding, Call, OwnRequest, OwnRoute
 from onterms.engines.api.engine import Gatekeeper
 from onterms.ports.callback import CallbackClient
+from onterms.ports.mail import MailPort
+from onterms.ports.malware_scanner import MalwareScanner
+from onterms.ports.payment_gateway import PaymentGateway
 
-# The sandbox's operator; an operator of one's own replaces it with the first notice that is to be given.
+# The sandbox's operator, where the settings name no other.
 LETTERHEAD = notices.Letterhead(
     sender="billing@operator.example", sender_name="The operator", legal_address="legal@operator.example"
 )
@@ -79,13 +84,21 @@ async def _entity(tx: Tx, customer_sid: str, at: datetime) -> str:
     return (await agreements.parties_of(tx, customer_sid, at)).entity_key
 
 
-async def _everybody(tx: Tx) -> list[str]:
-    found: list[str] = []
-    while True:
-        page = await customers.list_customers(tx, found[-1] if found else "", 1000)
-        found += [each.sid for each in page]
-        if len(page) < 1000:
-            return found
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the operator's settings say of the world outside; nothing of it in a plain sandbox.
+
+    Shapes: without `mail` a sandbox keeps mail in mailboxes of its own; without `gateway` it has a provider of its own.
+    """
+
+    is_sandbox: bool = True
+    mail: MailPort | None = None
+    letterhead: notices.Letterhead = LETTERHEAD
+    gateway: PaymentGateway | None = None
+    operator_name: str = ""
+    operator_address: tuple[str, ...] = ()
+    scanner: MalwareScanner | None = None
+    geo: suspension.Geo | None = None
 
 
 def _origin(request: OwnRequest) -> tuple[str, str]:
@@ -95,7 +108,16 @@ def _origin(request: OwnRequest) -> tuple[str, str]:
 class Office:
     """The commercial rooms of one running process."""
 
-    def __init__(self, database: Database, clock: Clock, vault: Vault, *, node: str = "onterms") -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        vault: Vault,
+        *,
+        node: str = "onterms",
+        outside: Outside | None = None,
+    ) -> None:
+        self._outside = outside = outside or Outside()
         self._database = database
         self._clock = clock
         self._vault = vault
@@ -105,36 +127,54 @@ class Office:
         self.leases = ledger.Leases(database, clock, node)
         self.meter = usage.Meter(database, clock, self.prices, self.leases)
         self._billing = invoicing.Surroundings(self._tax_facts, _entity, self._party)
-        self._collections = collections.Collections()
+        self._collections = collections.Collections(cure=self._payment_cure)
         self._billing.changed.append(self._owed_changed)
         self._disputes = disputes.Disputes(self._billing)
         mailed = cases.MailedNotices()
-        suspensions = suspension.Suspensions(mailed, accounts.revoke_keys)
-        self._suspension = suspension.Api(
-            suspensions,
-            suspension.Screening(suspensions, _everybody),
-            suspension.Admission(suspensions, has_consent=privacy.has_consent),
+        self.conduct = Conduct(
+            database, clock, self.meter, self.standing, self.texts, scanner=outside.scanner, geo=outside.geo
         )
-        self._privacy = privacy.Api(privacy.Privacy(mailed))
+        data = privacy.Privacy(mailed)
+        self._privacy = privacy.Api(data, lambda: self._clock.monotonic())
+        self.exit = ExitRooms(
+            database,
+            mailed,
+            billing=self._billing,
+            meter=self.meter,
+            pay=lambda: self.payments,
+            suspensions=self.conduct.suspensions,
+            data=data,
+            order_forms=_order_forms,
+            review_dunning=self._collections.review,
+        )
         self._delivery = notices.Delivery(
             _contacts,
-            LETTERHEAD,
+            outside.letterhead,
             customer_of_sender=customers.customer_of_sender,
             followers=[self._notice_moved, self._collections.follow_notice],
+            lock=invoicing.lock,
         )
         self.mailbox = Mailbox(database, clock, self._delivery)
         # The fake provider's webhooks are signed like anybody's, with a secret of this install's own.
         secret = vault.mac("payment simulator webhooks", b"1").hex() if vault is not None else ""
         self._provider = PaymentSimulator(database, clock, secret)
+        gateways: dict[str, PaymentGateway] = {}
+        if outside.is_sandbox:
+            gateways[SIMULATED_PAYMENTS] = self._provider
+        if outside.gateway is not None:
+            gateways[outside.gateway.name] = outside.gateway
         self._paying = payments.Surroundings(
-            {SIMULATED_PAYMENTS: self._provider},
-            SIMULATED_PAYMENTS,
+            gateways,
+            # Cards go to the operator's own provider where there is one.
+            next(reversed(gateways), ""),
+            play_provider=SIMULATED_PAYMENTS,
             orders=_orders,
             open_documents=self._open_documents,
             allocated=self._allocated,
             invoicing_approved=self._invoicing_approved,
         )
         self.payments = payments.Payments(self._paying)
+        self._billing.settle_credit = self.payments.settle_credit
         self._provider.deliver_to(self._webhook_came)
 
     async def open(self, tx: Tx, first_account_sid: str, at: datetime) -> None:
@@ -145,7 +185,8 @@ class Office:
         await agreements.ensure_first_customer(tx, self.texts, first_account_sid, at)
         customer = await customers.customer_of(tx, first_account_sid)
         assert customer is not None, "it was made in the line above"
-        await self.payments.ensure_sandbox_credit(tx, customer.sid, at)
+        if self._outside.is_sandbox:
+            await self.payments.ensure_sandbox_credit(tx, customer.sid, at)
         await usage.ensure_sweep(tx, at)
 
     def register(
@@ -154,20 +195,23 @@ class Office:
         still_due: usage.StillDue,
         callbacks: CallbackClient,
         signing_token: Callable[[str], Awaitable[str]],
+        charged: usage.Charged = usage.tell_nobody,
     ) -> None:
         """Serve the rooms' jobs; before the worker runs."""
-        usage.Tasks(self.meter, still_due, callbacks, signing_token).register(worker)
-        customers.Tasks().register(worker)
+        usage.Tasks(self.meter, still_due, callbacks, signing_token, charged).register(worker)
+        customers.Tasks([self.conduct.look_at_customer]).register(worker)
+        self.conduct.register(worker)
         agreements.Tasks(self.texts).register(worker)
-        notices.Tasks(self._delivery, self.mailbox).register(worker)
+        notices.Tasks(self._delivery, self._outside.mail or self.mailbox).register(worker)
         self.mailbox.register(worker)
         payments.Tasks(self._paying).register(worker)
         invoicing.Tasks(self._billing).register(worker)
         collections.Tasks(self._collections).register(worker)
         disputes.Tasks(self._disputes).register(worker)
-        cases.Tasks([*self._suspension.books(), *self._privacy.books()]).register(worker)
+        cases.Tasks([*self.conduct.books(), *self._privacy.books(), *self.exit.books()]).register(worker)
         self._provider.register(worker)
-        pricing.register(worker)
+        pricing.register(worker, self.exit.terminations.is_ending)
+        self.exit.register(worker)
         tax.register(worker)
 
     async def account_made(self, tx: Tx, made: accounts.FirstCredentials, request: OwnRequest) -> None:
@@ -175,7 +219,8 @@ class Office:
         customer = await agreements.ensure_first_customer(
             tx, self.texts, made.account_sid, request.at, name=request.text("friendly_name"), actor="the operator"
         )
-        await self.payments.ensure_sandbox_credit(tx, customer.sid, request.at)
+        if self._outside.is_sandbox:
+            await self.payments.ensure_sandbox_credit(tx, customer.sid, request.at)
 
     def guarded(self, binding: Binding) -> Binding:
         """Put what the terms ask of an operation before its use case: no new accounts for who owes (3.3.1, 3.3.2)."""
@@ -196,44 +241,74 @@ class Office:
         return [*pricing.Api(self.prices, customers.customer_of).bindings(), *usage.bindings()]
 
     def routes(self, gatekeeper: Gatekeeper) -> list[OwnRoute]:
-        """Return the rooms' own API and the sandbox's mailboxes."""
+        """Return the rooms' own API, and in a sandbox that of its mailboxes, letterboxes and cards."""
 
         async def create_account(tx: Tx, name: str, at: datetime) -> accounts.FirstCredentials:
             return await accounts.create_customer(tx, self._vault, name, at)
 
-        return [
-            *customers.Api(create_account, accounts.revoke_keys, self.texts, origin=_origin).routes(),
+        found = [
+            *customers.Api(
+                create_account, accounts.revoke_keys, self.texts, joined=self._joined, origin=_origin
+            ).routes(),
             *agreements.Api(self.texts, gatekeeper.authenticate, order_forms=_order_forms, origin=_origin).routes(),
             *notices.Api(self._delivery).routes(),
-            *pricing.Api(self.prices, customers.customer_of).routes(),
-            *tax.Api(customers.customer_of).routes(),
+            *pricing.Api(self.prices, customers.customer_of, self.exit.form_signed).routes(),
+            *tax.Api(customers.customer_of, self._exemption_revoked, self._withholding_proven).routes(),
+            *usage.routes(),
             *MailboxApi(self.mailbox).routes(),
             *standing.Api().routes(),
             *invoicing.Api(self._billing).routes(),
             *collections.Api(self._collections).routes(),
             *disputes.Api(self._disputes).routes(),
-            *self._suspension.routes(),
+            *self.conduct.routes(),
             *self._privacy.routes(),
+            *self.exit.routes(),
             *payments.Api(self._paying, self._database).routes(),
             *PaymentSimulatorApi(self._provider).routes(),
         ]
+        return [each for each in found if self._outside.is_sandbox or not each.pattern.startswith("/simulator/")]
 
     async def _tax_facts(self, tx: Tx, customer_sid: str, issuer: str, on: date) -> tax.TaxFacts:
         customer = await customers.require(tx, customer_sid, on)
         seller = await self._party(tx, issuer)
+        vat_id, is_confirmed = await tax.vat_id_on(tx, customer_sid, on) or (None, False)
         return tax.TaxFacts(
-            customer.country, customer.currency, customer.subdivision or None, seller_country=seller.country
+            customer.country,
+            customer.currency,
+            customer.subdivision or None,
+            vat_id=vat_id,
+            vat_id_confirmed=is_confirmed,
+            seller_country=seller.country,
         )
 
     async def _party(self, tx: Tx, entity: str) -> invoicing.Party:
         named = await agreements.entity_of(tx, entity, day_of(self._clock.now()))
         if named is None:
-            return invoicing.Party("The operator", _ENTITY_COUNTRIES[entity])
-        name, address, country = named
-        return invoicing.Party(name, country, address=tuple(address.splitlines()))
+            name = self._outside.operator_name or "The operator"
+            return invoicing.Party(name, _ENTITY_COUNTRIES[entity], address=self._outside.operator_address)
+        name, address, country, vat_id = named
+        if not address and self._outside.operator_name:
+            # The template's own rows have no address: nobody named a company yet.
+            return invoicing.Party(self._outside.operator_name, country, vat_id, self._outside.operator_address)
+        return invoicing.Party(name, country, vat_id, tuple(address.splitlines()))
+
+    async def _joined(self, tx: Tx, customer_sid: str, at: datetime) -> None:
+        # Who pays in advance is shown each month what it paid for, with the taxes on it.
+        await invoicing.enroll(tx, self._billing, customer_sid, at)
+
+    async def _payment_cure(self, tx: Tx, customer_sid: str, given_on: date) -> date | None:
+        return await self.exit.payment_cure(tx, customer_sid, given_on, collections.CURE_DAYS)
 
     async def _owed_changed(self, tx: Tx, customer_sid: str, at: datetime) -> None:
         await self._collections.review(tx, customer_sid, at)
+
+    async def _exemption_revoked(self, tx: Tx, customer_sid: str, at: datetime) -> None:
+        await invoicing.bill_back_taxes(tx, self._billing, customer_sid, at)
+
+    async def _withholding_proven(
+        self, tx: Tx, customer_sid: str, invoice_sid: str, micros: int, proof_sid: str, at: datetime
+    ) -> None:
+        await invoicing.settle_by_proof(tx, self._billing, customer_sid, invoice_sid, micros, proof_sid, at)
 
     async def _open_documents(self, tx: Tx, customer_sid: str) -> list[payments.OpenDocument]:
         invoices = await invoicing.open_documents(tx, customer_sid)
@@ -246,9 +321,10 @@ class Office:
         source_sid: str,
         currency: str,
         made: Sequence[payments.Allocation],
+        on: date,
         at: datetime,
     ) -> None:
-        await invoicing.settled_by_payments(tx, self._billing, customer_sid, source_sid, made, at)
+        await invoicing.settled_by_payments(tx, self._billing, customer_sid, source_sid, made, at, on=on)
 
     async def _invoicing_approved(self, tx: Tx, customer_sid: str, at: datetime) -> None:
         await invoicing.enroll(tx, self._billing, customer_sid, at)
@@ -257,6 +333,7 @@ class Office:
         return await self.payments.receive_webhook(tx, SIMULATED_PAYMENTS, body, headers, at)
 
     async def _notice_moved(self, tx: Tx, event: str, notice: notices.Notice, at: datetime) -> None:
+        await self.exit.terminations.follow_notice(tx, event, notice, at)
         if event == notices.NOTICE_GIVEN:
             [given_on] = (await notices.given_on(tx, [notice.sid])).values()
             if given_on is not None:

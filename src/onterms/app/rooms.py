@@ -9,6 +9,8 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
@@ -16,16 +18,22 @@ import asyncpg
 import onterms
 from onterms.app import exports, migrate
 from onterms.app.certificates import LocalAuthority
+from onterms.app.conduct import geo_of, scanner_of
 from onterms.app.doors import Doors
 from onterms.app.http import Edge
 from onterms.app.media_links import SignedMediaLinks
-from onterms.app.office import Office
+from onterms.app.office import LETTERHEAD, Office, Outside
+from onterms.app.operator_pages import OperatorPages
 from onterms.app.page import Page, PageFacts
 from onterms.app.postgres import EmbeddedPostgres
+from onterms.app.rehearsal.runner import Runner
 from onterms.app.sandbox import SandboxClock, SandboxClockApi
 from onterms.app.settings import Settings
-from onterms.business import accounts
+from onterms.business import accounts, rehearsal, suspension
+from onterms.business.notices import Letterhead
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
+from onterms.carriers.smtp import SmtpMail
+from onterms.carriers.stripe import StripeGateway
 from onterms.carriers.webhook import AddressPolicy, WebhookClient, WebMediaFetcher
 from onterms.core.clock import Clock, SystemClock, VirtualClock
 from onterms.core.db import Database, Tx
@@ -33,7 +41,8 @@ from onterms.core.errors import ConfigError
 from onterms.core.ids import new_token
 from onterms.core.vault import Vault, open_secret_file
 from onterms.engines import jobs, log
-from onterms.engines.api import Binding, Engine, Limits, load
+from onterms.engines.api import Binding, Engine, Limits, OwnRoute, load
+from onterms.engines.api.openapi import document_route
 from onterms.ports.message_carrier import MessageCarrier
 from onterms.products import messaging, monitor, numbers
 
@@ -46,12 +55,25 @@ STOP_GRACE_S = 10.0
 LOG_PARTITIONS_S = 600.0
 
 
+# Our own APIs by where they are, each with a document of its own.
+OWN_APIS = {
+    "/commercial/v1": "onterms commercial API",
+    "/operator/v1": "onterms operator API",
+    "/simulator/v1": "onterms simulator API",
+}
+
+
 class _Accounts:
     """The accounts room as the messaging room asks it."""
 
     def __init__(self, authenticator: accounts.Authenticator) -> None:
         self.signing_token = authenticator.signing_token
         self.statuses = accounts.statuses
+
+
+def number_fees(office: Office) -> numbers.Fees:
+    """Join the numbers room to the till."""
+    return numbers.Fees(office.meter, office.standing, accounts.statuses)
 
 
 def bindings_of(
@@ -62,13 +84,36 @@ def bindings_of(
     office: Office,
 ) -> list[Binding]:
     """Return every operation that the rooms serve."""
-    return [
+    served = [
         *office.bindings(),
         *map(office.guarded, accounts.bindings(vault, authenticator)),
-        *numbers.bindings(find_account=accounts.account_for),
+        *numbers.bindings(find_account=accounts.account_for, fees=number_fees(office)),
         *monitor.bindings(),
-        *messaging.Api(senders, links, messaging.Till(office.meter, office.standing)).bindings(),
+        *messaging.Api(senders, links, messaging.Till(office.conduct.gate)).bindings(),
     ]
+    return [office.exit.watched(office.exit.guarded(binding)) for binding in served]
+
+
+def own_routes_of(
+    vault: Vault,
+    authenticator: accounts.Authenticator,
+    database: Database,
+    office: Office,
+    rehearsals: rehearsal.Changes,
+    simulator: SimulatorCarrier,
+    clock: SandboxClock | None,
+) -> list[OwnRoute]:
+    """Return the routes of our own APIs, with those of the documents that describe them."""
+    routes = [
+        *accounts.own_routes(vault, office.account_made),
+        *office.routes(authenticator),
+        *rehearsal.Api(database, rehearsals).routes(),
+        *SimulatorApi(simulator).routes(),
+        *(SandboxClockApi(clock).routes() if clock is not None else ()),
+    ]
+    documents = [document_route(prefix, title, onterms.__version__, routes) for prefix, title in OWN_APIS.items()]
+    routes += documents
+    return routes
 
 
 async def _numbers_owned(tx: Tx, wanted: Sequence[str]) -> set[str]:
@@ -113,21 +158,26 @@ class House:
         self.clock: Clock = VirtualClock() if settings.sandbox else SystemClock()
         vault = Vault.open(settings.data / "vault.key")
         authenticator = await self._open_accounts(database, vault)
-        office = self.office = Office(database, self.clock, vault, node=settings.node)
+        outside = await self._open_outside()
+        office = self.office = Office(database, self.clock, vault, node=settings.node, outside=outside)
         async with database.transaction() as tx:
             await office.open(tx, self.credentials.account_sid, self.clock.now())
         await office.prices.refresh()
         self._background(office.prices.follow())
         self._background(office.standing.follow())
+        self._background(office.conduct.board.follow())
         await office.leases.start()
         self._stack.push_async_callback(office.leases.stop)
         self._background(office.leases.run())
+        self._background(office.exit.keep_counts())
         self.worker = jobs.Worker(database, self.clock, name=settings.node)
         sandbox_clock: SandboxClock | None = None
         if isinstance(self.clock, VirtualClock):
             sandbox_clock = SandboxClock(database, self.clock, self.worker)
             await sandbox_clock.start()
             self._stack.push_async_callback(sandbox_clock.close)
+        async with database.transaction() as tx:
+            await number_fees(office).ensure_planned(tx, self.clock.now())
         self._background(_keep_room_in_log(database))
 
         policy = AddressPolicy.parse(settings.webhook_allow)
@@ -141,10 +191,17 @@ class House:
 
         if not settings.sandbox:
             raise ConfigError("ONTERMS_SANDBOX=0 needs a carrier, and this version has the simulator only")
+        till = messaging.Till(office.conduct.gate)
+        guard = messaging.Guard(office.conduct.media_gate)
+
+        async def sent(tx: Tx, start: datetime, end: datetime) -> Sequence[suspension.Spell]:
+            return await messaging.spells(tx, office.meter, start, end)
+
+        office.conduct.watch.over(sent)
         simulator = SimulatorCarrier(
             database,
             self.clock,
-            messaging.Sink(self.clock, numbers.owner_of, accounts.statuses),
+            messaging.Sink(self.clock, numbers.owner_of, accounts.statuses, till, guard),
             media_fetcher=fetcher,
             numbers_owned=_numbers_owned,
         )
@@ -161,16 +218,23 @@ class House:
                 links=links,
                 accounts=_Accounts(authenticator),
                 senders=owned.senders,
-                till=messaging.Till(office.meter, office.standing),
+                till=till,
                 lines=numbers.owner_of,
+                guard=guard,
             )
         )
         if "worker" in settings.roles:
             tasks.register(self.worker)
             simulator.register(self.worker)
-            office.register(self.worker, messaging.still_due, callbacks, authenticator.signing_token)
+            office.register(
+                self.worker, messaging.still_due, callbacks, authenticator.signing_token, messaging.note_costs
+            )
+            numbers.register(self.worker, number_fees(office))
             running = self._background(self.worker.run())
             self._stack.push_async_callback(self._stop_worker, running)
+        self.rehearsals = rehearsal.Changes()
+        rehearsing = Runner(database, self.clock, self.rehearsals, works="worker" in settings.roles)
+        self._background(rehearsing.run())
         if "api" in settings.roles:
             live = log.Live(database)
             self._background(live.run())
@@ -189,6 +253,31 @@ class House:
         database = await Database.connect({"dsn": dsn}, connections_max=CONNECTIONS_MAX)
         self._stack.push_async_callback(database.close)
         return database
+
+    async def _open_outside(self) -> Outside:
+        """Join what the settings name: the mail server and the payment provider."""
+        settings = self.settings
+        outside = Outside(
+            is_sandbox=settings.sandbox,
+            operator_name=settings.operator_name,
+            operator_address=settings.operator_address,
+            scanner=scanner_of(settings.clamd),
+            geo=geo_of(settings.geo),
+        )
+        if settings.operator_name:
+            outside = replace(outside, letterhead=replace(LETTERHEAD, sender_name=settings.operator_name))
+        if settings.mail is not None:
+            mail = settings.mail
+            outside = replace(
+                outside,
+                mail=SmtpMail(mail.server, self.clock, mail.dkim),
+                letterhead=Letterhead(mail.sender, mail.sender_name, mail.legal_address),
+            )
+        if settings.stripe is not None:
+            # The provider's webhooks are dated by the world's clock, which a sandbox's is not.
+            gateway = StripeGateway(settings.stripe.secret_key, settings.stripe.webhook_secret, clock=SystemClock())
+            outside = replace(outside, gateway=await self._stack.enter_async_context(gateway))
+        return outside
 
     async def _watch(self, postgres: EmbeddedPostgres) -> None:
         status = await postgres.wait()
@@ -226,7 +315,9 @@ class House:
         live: log.Live,
     ) -> None:
         settings = self.settings
-        engine = Engine(load(), database, self.clock, authenticator, Limits(concurrent_max=settings.concurrent_max))
+        witness = self.office.conduct.witness
+        limits = Limits(concurrent_max=settings.concurrent_max)
+        engine = Engine(load(), database, self.clock, authenticator, limits, witness)
         engine.bind(bindings_of(vault, authenticator, senders, links, self.office))
         page = Page(
             database,
@@ -235,6 +326,7 @@ class House:
             version=onterms.__version__,
             facts=self._page_facts,
             session_key=vault.mac("console session", b"1"),
+            session_clock=SystemClock(),
             check_operator=authenticator.is_operator,
         )
         edge = Edge(
@@ -245,14 +337,21 @@ class House:
             sandbox=settings.sandbox,
             ready=self._ready,
             session_valid=page.session_valid,
+            require_place=witness.require_place,
         )
-        edge.mount(accounts.own_routes(vault, self.office.account_made))
-        edge.mount(self.office.routes(authenticator))
+        clock = sandbox_clock if "worker" in settings.roles else None
+        edge.mount(own_routes_of(vault, authenticator, database, self.office, self.rehearsals, simulator, clock))
         edge.mount(links.routes())
         edge.mount(page.routes())
-        edge.mount(SimulatorApi(simulator).routes())
-        if sandbox_clock is not None and "worker" in settings.roles:
-            edge.mount(SandboxClockApi(sandbox_clock).routes())
+        pages = OperatorPages(
+            database,
+            self.clock,
+            page.sessions,
+            shared_build=page.build,
+            version=onterms.__version__,
+            routes=lambda: edge.own_routes,
+        )
+        edge.mount(pages.routes())
         authority = LocalAuthority(settings.data / "tls")
         self.doors = await _open(edge, authority, settings)
         self._stack.push_async_callback(self.doors.stop, STOP_GRACE_S)

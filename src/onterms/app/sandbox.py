@@ -19,11 +19,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, Protocol
 
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
 from onterms.carriers.simulator import Follower
 from onterms.core.clock import Clock, SystemClock, VirtualClock
 from onterms.core.db import Database
 from onterms.core.errors import InvalidParameter
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import OwnRoute
+from onterms.engines.api.shapes import Json, Moment, Shape
 from onterms.engines.jobs import depth
 
 CHANNEL: Final = "onterms_clock"
@@ -289,6 +293,34 @@ async def _write(connection: Any, kept: _Kept) -> None:
     )
 
 
+_CHANGE: Mapping[str, Any] = {
+    "description": "Exactly one of these.",
+    "oneOf": [
+        {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
+        for name, schema in {
+            "advance_s": {"type": "number", "minimum": 0},
+            "to": {"type": "string", "format": "date-time"},
+            "hold": {"const": True},
+            "release": {"const": True},
+        }.items()
+    ],
+}
+
+
+class ClockShown(Shape):
+    """How the sandbox's clock stands to the real one."""
+
+    now: Moment
+    real_now: Moment
+    offset_s: float
+    held: bool
+    # Of a move: how far it was to go, which jobs ran on its way, and what stopped it.
+    target: Moment | UnsetType = UNSET
+    steps: int | UnsetType = UNSET
+    jobs: int | UnsetType = UNSET
+    stopped_by: str | UnsetType | None = UNSET
+
+
 class SandboxClockApi:
     """`/simulator/v1/clock`."""
 
@@ -300,16 +332,20 @@ class SandboxClockApi:
         path = "/simulator/v1/clock"
         return [
             OwnRoute("GET", path, "machine", free_handler=self.read, summary="Read the clock"),
-            OwnRoute("POST", path, "machine", free_handler=self.change, summary="Move, hold or release the clock"),
+            OwnRoute(
+                *("POST", path, "machine"),
+                free_handler=self.change,
+                summary="Move, hold or release the clock",
+                takes=_CHANGE,
+            ),
         ]
 
-    async def read(self, request: OwnRequest) -> OwnReply:
+    async def read(self) -> ClockShown:
         """Show the clock."""
-        return OwnReply(self._shown_state())
+        return self._shown_state()
 
-    async def change(self, request: OwnRequest) -> OwnReply:
+    async def change(self, body: Json) -> ClockShown:
         """Move, hold or release the clock, and show it."""
-        body = request.body
         given = [name for name in _FIELDS if name in body]
         if len(given) != 1 or len(body) != 1:
             raise ClockRefused(f"give exactly one of {', '.join(_FIELDS)}")
@@ -324,26 +360,19 @@ class SandboxClockApi:
                 await self._sandbox.hold()
             case _:
                 await self._sandbox.release()
-        return OwnReply(self._shown_state())
+        return self._shown_state()
 
-    def _shown_state(self) -> dict[str, Any]:
+    def _shown_state(self) -> ClockShown:
         state = self._sandbox.state()
-        return {
-            "now": _shown(state.now),
-            "real_now": _shown(state.real_now),
-            "offset_s": round(state.offset_s, 6),
-            "held": state.is_held,
-        }
+        return ClockShown(_shown(state.now), _shown(state.real_now), round(state.offset_s, 6), state.is_held)
 
-    def _shown_move(self, moved: Moved) -> OwnReply:
-        return OwnReply(
-            {
-                **self._shown_state(),
-                "target": _shown(moved.target),
-                "steps": moved.steps,
-                "jobs": moved.jobs,
-                "stopped_by": moved.stopped_by,
-            }
+    def _shown_move(self, moved: Moved) -> ClockShown:
+        return replace(
+            self._shown_state(),
+            target=_shown(moved.target),
+            steps=moved.steps,
+            jobs=moved.jobs,
+            stopped_by=moved.stopped_by,
         )
 
 

@@ -176,6 +176,11 @@ class Database:
         )
         return cls(pool, connect_args)
 
+    @property
+    def connect_args(self) -> dict[str, Any]:
+        """Return how to connect to the same database, as `connect` takes it."""
+        return dict(self._dsn)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """Open a transaction, commit it when the block ends, then run its effects."""

@@ -75,10 +75,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class InboundMedia:
-    """One attachment of an inbound message: its bytes as they came."""
+    """One attachment of an inbound message: its bytes as they came.
+
+    Shapes: `found` names the malicious code in it, "" for none; None until somebody looked through it.
+    """
 
     content_type: str
     data: bytes
+    found: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,13 @@ class MessageSink(Protocol):
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         """Record receipts; repeats and late ones change nothing."""
+        ...
+
+    async def look_through(self, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
+        """Look through the files of inbound messages, before the transaction that takes them begins.
+
+        Raises: Unavailable where that cannot be done now; the carrier brings them again.
+        """
         ...
 
     async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onterms.business import collections, customers, disputes, invoicing, notices, standing, tax
+from onterms.business import collections, customers, disputes, invoicing, notices, payments, standing, tax
 from onterms.core.calendar import start_of
 from onterms.core.db import Database, Tx
 from onterms.core.ids import new_sid
@@ -43,7 +43,11 @@ class Billing:
         self.surroundings.changed.append(self.look_again)
         self.disputes = disputes.Disputes(self.surroundings)
         self.delivery = notices.Delivery(self.contacts, LETTERHEAD, followers=[self.collections.follow_notice])
+        self.settled: dict[str, int] = {}
+        paying = payments.Surroundings({}, "none", open_documents=invoicing.open_documents, allocated=self.allocated)
+        self.payments = payments.Payments(paying)
         commerce.serve(invoicing.Api(self.surroundings).routes(), [])
+        commerce.serve(payments.Api(paying, self.database).routes(), [])
         commerce.serve(collections.Api(self.collections).routes(), [])
         commerce.serve(disputes.Api(self.disputes).routes(), [])
         self.legal_contact = self.billing_contact = ""
@@ -51,6 +55,12 @@ class Billing:
 
     async def look_again(self, tx: Tx, customer_sid: str, at: datetime) -> None:
         await self.collections.review(tx, customer_sid, at)
+
+    async def allocated(
+        self, tx: Tx, customer_sid: str, source_sid: str, currency: str, made: Any, on: date, at: datetime
+    ) -> None:
+        self.settled.update({each.document: each.total for each in made})
+        await invoicing.settled_by_payments(tx, self.surroundings, customer_sid, source_sid, made, at, on=on)
 
     async def tax_facts(self, tx: Tx, customer_sid: str, issuer: str, on: date) -> tax.TaxFacts:
         customer = await customers.require(tx, customer_sid)
@@ -151,12 +161,14 @@ class Billing:
             return (await collections.standing_of(tx, self.customer)).state
 
     async def pay(self, amount: str, day: str, *, on: str | None = None, **options: Any) -> Mapping[str, int]:
-        payment = invoicing.Payment(
-            self.customer, "USD", micros(amount), "bank", new_sid("PY", moment(day)), date.fromisoformat(on or day),
-            **options,
-        )  # fmt: skip
+        at = moment(day, 12)
+        self.settled.clear()
         async with self.database.transaction() as tx:
-            return await invoicing.pay(tx, self.surroundings, payment, moment(day, 12))
+            await self.payments.record_payment(
+                tx, self.customer, micros(amount), "USD", date.fromisoformat(on or day), new_sid("BT", at), "operator",
+                at, **options,
+            )  # fmt: skip
+        return dict(self.settled)
 
     async def dispute(self, invoice_sid: str, nets: Mapping[str, str], at: datetime) -> disputes.Dispute:
         asked = {ref: micros(amount) for ref, amount in nets.items()}

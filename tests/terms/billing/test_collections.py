@@ -185,7 +185,7 @@ class TestClocks:
         assert await billing.review(at("2025-03-17T00:00")) == "cure"
         found = (await billing.commerce.get("Collections/Notices"))["items"]
         assert [one["cure_until"] for one in found] == ["2025-03-20", "2025-04-01"]
-        await billing.pay("100.00", "2025-03-25", instruction={found[0]["invoice_sid"]: micros("100")})
+        await billing.pay("100.00", "2025-03-25", instruction=[(found[0]["invoice_sid"], micros("100"))])
         assert await billing.review(at("2025-03-25T13:00")) == "cure"
         assert await billing.review(at("2025-04-02T00:00")) == "breached"
 

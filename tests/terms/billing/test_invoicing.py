@@ -207,15 +207,15 @@ class TestSettling:
         assert states == ["paid", "paid"]
         assert await billing.books() == []
 
-    async def test_money_follows_the_customers_instruction_and_a_repeated_key_does_nothing(self, billing: Any) -> None:
+    async def test_money_follows_the_customers_word_and_a_repeated_reference_does_nothing(self, billing: Any) -> None:
         first = await billing.invoice("10.00", "2025-01-31")
         second = await billing.invoice("20.00", "2025-02-28")
         body = {
-            "currency": "USD", "amount": "20.00", "key": "B-1", "received_on": "2025-03-01",
-            "instruction": [{"invoice_sid": second.sid, "amount": "20.00"}],
+            "currency": "USD", "amount": "20.00", "reference": "B-1", "received_on": "2025-03-01",
+            "instruction": [{"document": second.sid, "amount": "20.00"}],
         }  # fmt: skip
         for _ in range(2):
-            await billing.commerce.post("InvoicePayments", body, at="2025-03-01T09:00:00+00:00")
+            await billing.commerce.post("Payments", body, at="2025-03-01T09:00:00+00:00")
         assert await billing.due(first.sid) == "10.00"
         assert await billing.due(second.sid) == "0.00"
 

@@ -6,5 +6,6 @@ and drives the sandbox through `/simulator/v1/...`. What it shows of messages is
 
 from onterms.app.page.facts import PageFacts
 from onterms.app.page.page import Page
+from onterms.app.page.session import Sessions
 
-__all__ = ["Page", "PageFacts"]
+__all__ = ["Page", "PageFacts", "Sessions"]

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 
 from onterms.app.page import reading, snippets
+from onterms.app.page.contract import contract_of
 from onterms.app.page.facts import PageFacts
 from onterms.app.page.session import Sessions
 from onterms.app.page.stream import stream
@@ -88,13 +88,15 @@ class Page:
         facts: Callable[[Tx], Awaitable[PageFacts]],
         session_key: bytes,
         check_operator: Callable[[str], Awaitable[bool]],
+        session_clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._live = live
         self._version = version
         self._facts = facts
-        self._sessions = Sessions(session_key, clock, check_operator)
+        # Whoever showed the key here need not show it on the operator's pages again, and the other way round.
+        self.sessions = self._sessions = Sessions(session_key, session_clock or clock, check_operator)
         self._streams = 0
         self._following: set[Subscription] = set()
         self._is_ending = False
@@ -106,7 +108,7 @@ class Page:
         digest = hashlib.sha256()
         for name, (content, _) in self._files.items():
             digest.update(name.encode() + b"\0" + content)
-        self._build = digest.hexdigest()[:12]
+        self.build = self._build = digest.hexdigest()[:12]
         templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_ASSETS),
             autoescape=True,
@@ -149,9 +151,9 @@ class Page:
             OwnRoute("GET", f"{api}/events", "sandbox", free_handler=self.events, summary="What happens, live"),
         ]
 
-    def session_valid(self, headers: Mapping[bytes, bytes], at: datetime) -> bool:
+    def session_valid(self, headers: Mapping[bytes, bytes]) -> bool:
         """Tell whether a request carries the cookie of somebody who showed the operator key."""
-        return self._sessions.valid(headers, at)
+        return self._sessions.valid(headers)
 
     def end_streams(self) -> None:
         """End what open pages listen to and take no more of it, so that the listeners can stop without waiting."""
@@ -181,6 +183,7 @@ class Page:
                 example=example["python"],
                 statuses=STATUSES,
                 signed_in=not request.local,
+                contract=await contract_of(tx, facts.account_sid, request.at),
             )
         )
 

@@ -23,6 +23,7 @@ from onterms.business.accounts.service.authentication import (
     account_for,
     authenticate,
     authenticate_bearer,
+    authenticate_closed,
     is_operator,
 )
 from onterms.business.accounts.service.credentials import (
@@ -32,7 +33,7 @@ from onterms.business.accounts.service.credentials import (
     revoke_keys,
     signing_token,
 )
-from onterms.business.accounts.service.lookups import family, main_accounts, own_status, statuses
+from onterms.business.accounts.service.lookups import family, keys_made_since, main_accounts, own_status, statuses
 
 __all__ = [
     "ACCOUNT_ACTIVATED",
@@ -50,6 +51,7 @@ __all__ = [
     "account_for",
     "authenticate",
     "authenticate_bearer",
+    "authenticate_closed",
     "bindings",
     "change_status",
     "create_customer",
@@ -60,6 +62,7 @@ __all__ = [
     "first_credentials",
     "is_operator",
     "key_secret",
+    "keys_made_since",
     "main_accounts",
     "own_routes",
     "own_status",

@@ -11,7 +11,7 @@ from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
 from onterms.core.vault import Vault
 from onterms.engines.api.calls import Binding, Call, Handler, serve
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
 from onterms.engines.api.paging import Page
 
 _STATUS_REFUSED = {"Status": (21475, "Status must be active, suspended or closed")}
@@ -249,31 +249,23 @@ class _OperatorRoutes:
         self._vault = vault
         self._made = made
 
-    async def create_account(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        kind = request.text("type", default="Full")
-        if kind not in ("Full", "Trial"):
-            raise InvalidParameter("'type' must be Full or Trial")
-        made = await accounts.create_customer(tx, self._vault, request.text("friendly_name"), request.at, type=kind)
+    async def create_account(
+        self, tx: Tx, request: OwnRequest, body: wire.NewAccount
+    ) -> Created[wire.AccountCredentials]:
+        made = await accounts.create_customer(tx, self._vault, body.friendly_name, request.at, type=body.type)
         await self._made(tx, made, request)
-        return OwnReply(wire.customer(made, request.at), 201)
+        return wire.AccountCredentials.of(made, sid=made.account_sid, test_sid=made.test_account_sid, at=request.at)
 
-    async def change_status(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        sid = request.path["account_sid"]
-        return OwnReply(wire.status(await accounts.change_status(tx, sid, request.text("status"), request.at)))
+    async def change_status(
+        self, tx: Tx, request: OwnRequest, account_sid: str, body: wire.NewStatus
+    ) -> wire.AccountStatus:
+        return wire.AccountStatus.of(await accounts.change_status(tx, account_sid, body.status, request.at))
 
-    async def create_main_key(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        name = request.text("friendly_name", default="")
-        sid = request.path["account_sid"]
-        made, secret = await credentials.create_main_key(tx, self._vault, sid, name, request.at)
-        return OwnReply(
-            {
-                "sid": made.sid,
-                "friendly_name": made.friendly_name,
-                "secret": secret,
-                "date_created": request.at.isoformat(),
-            },
-            201,
-        )
+    async def create_main_key(
+        self, tx: Tx, request: OwnRequest, account_sid: str, body: wire.NewKey
+    ) -> Created[wire.MainKey]:
+        made, secret = await credentials.create_main_key(tx, self._vault, account_sid, body.friendly_name, request.at)
+        return wire.MainKey(made.sid, made.friendly_name, secret, request.at)
 
 
 def _same(row: Mapping[str, Any]) -> Mapping[str, Any]:

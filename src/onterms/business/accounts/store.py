@@ -315,6 +315,15 @@ async def delete_keys(tx: Tx, account_sid: str) -> int:
     return await tx.execute("DELETE FROM api_keys WHERE account_sid = $1", account_sid)
 
 
+# tenant: the keys' SIDs come from what their own accounts used.
+async def keys_made_since(tx: Tx, sids: Sequence[str], since: datetime) -> set[str]:
+    """Return those of the keys that were made at or after an instant."""
+    rows = await tx.fetch(
+        "SELECT sid FROM api_keys WHERE sid = ANY($1::text[]) AND created_at >= $2", list(sids), since
+    )
+    return {row["sid"] for row in rows}
+
+
 async def key_secret(tx: Tx, account_sid: str, sid: str) -> bytes | None:
     """Return a key's sealed secret."""
     sealed: bytes | None = await tx.fetchval(

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
-from onterms.business.accounts.model import AccessToken, AccountRecord, ApiKey, FirstCredentials, OAuthApp
+from msgspec import field
+
+from onterms.business.accounts.model import AccessToken, AccountRecord, ApiKey, OAuthApp
 from onterms.core.errors import InvalidParameter
+from onterms.engines.api.shapes import Shape, Sid
 
 # Twilio docs and OpenAPI, Account resource: the subresources an account lists, below its own URI.
 _SUBRESOURCES = {
@@ -178,23 +181,49 @@ def token_request(params: Mapping[str, Any]) -> dict[str, str | None]:
     }
 
 
-def customer(credentials: FirstCredentials, at: datetime) -> dict[str, Any]:
-    """Render an account the operator just made."""
-    return {
-        "sid": credentials.account_sid,
-        "auth_token": credentials.auth_token,
-        "test_sid": credentials.test_account_sid,
-        "test_auth_token": credentials.test_auth_token,
-        "date_created": at.isoformat(),
-    }
+class NewAccount(Shape):
+    """A main account for a customer."""
+
+    friendly_name: str
+    type: Literal["Full", "Trial"] = "Full"
 
 
-def status(record: AccountRecord) -> dict[str, Any]:
-    """Render an account's status for the operator."""
-    return {
-        "sid": record.sid,
-        "owner_account_sid": record.owner_sid,
-        "friendly_name": record.friendly_name,
-        "status": record.status,
-        "suspended_by": record.suspended_by,
-    }
+class NewStatus(Shape):
+    """What an account is to be: active, suspended or closed."""
+
+    status: str
+
+
+class NewKey(Shape):
+    """A main API key."""
+
+    friendly_name: str = ""
+
+
+class AccountCredentials(Shape):
+    """An account that the operator made, with its credentials."""
+
+    sid: Sid
+    auth_token: str
+    test_sid: Sid
+    test_auth_token: str
+    at: datetime = field(name="date_created")
+
+
+class AccountStatus(Shape):
+    """An account's status."""
+
+    sid: Sid
+    owner_sid: Sid = field(name="owner_account_sid")
+    friendly_name: str
+    status: str
+    suspended_by: str | None
+
+
+class MainKey(Shape):
+    """A main API key with its secret, which is shown this once."""
+
+    sid: Sid
+    friendly_name: str
+    secret: str
+    date_created: datetime

@@ -1,8 +1,8 @@
 """The room's routes under /commercial/v1 and the legal pages."""
 
 from collections.abc import Awaitable, Callable
-from datetime import date
-from typing import Any
+
+from msgspec import UNSET
 
 from onterms.business import customers
 from onterms.business.agreements import store, wire
@@ -17,15 +17,13 @@ from onterms.core.errors import AuthenticationFailed, InvalidParameter, NotFound
 from onterms.core.ids import new_sid
 from onterms.core.money import InvalidAmount, micros
 from onterms.engines.api.calls import Caller
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, read, whole
 
 # Who an Authorization header identifies; raises AuthenticationFailed.
 Authenticate = Callable[[bytes], Awaitable[Caller]]
 # Where a request came from, as evidence: (address, request id).
 Origin = Callable[[OwnRequest], tuple[str, str]]
-
-_PAPERS = ("purchase_order", "vendor_portal", "sales_email", "chat", "note")
-_ENTITIES = ("default", "europe", "japan")
 
 
 def _nowhere(request: OwnRequest) -> tuple[str, str]:
@@ -92,258 +90,198 @@ class Api:
 
     # Documents and versions
 
-    async def list_documents(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply(wire.listed([wire.document(row) for row in await store.documents(tx)]))
+    async def list_documents(self, tx: Tx) -> Items[wire.Document]:
+        return whole([wire.Document.of(row) for row in await store.documents(tx)])
 
-    async def add_document(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        name, rank = wire.text(request, "name", max_length=40), request.body.get("rank")
+    async def add_document(self, tx: Tx, request: OwnRequest, body: wire.NewDocument) -> Created[wire.DocumentMade]:
+        name = body.name
         if not name.replace("_", "").isalnum() or not name.islower() or not name.isascii():
             raise InvalidParameter("'name' may have lower-case letters, digits and underscores")
-        if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= 6):
-            raise InvalidParameter("'rank' must be 1 to 6, or null for a page outside the contract")
-        linked = wire.flag(request, "linked")
-        await documents.add_document(
-            tx, name, wire.text(request, "title"), rank, linked and rank is not None, request.at
-        )
-        return OwnReply({"name": name}, 201)
+        linked = body.linked and body.rank is not None
+        await documents.add_document(tx, name, body.title, body.rank, linked, request.at)
+        return wire.DocumentMade(name)
 
-    async def list_versions(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        found = await store.versions(tx, request.query.get("document", "tos"), published_only=not request.operator)
-        return OwnReply(wire.listed([wire.version(one) for one in found]))
+    async def list_versions(self, tx: Tx, request: OwnRequest, query: wire.VersionsQuery) -> Items[wire.Version]:
+        found = await store.versions(tx, query.document, published_only=not request.operator)
+        return whole([wire.Version.of(one) for one in found])
 
-    async def draft(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def draft(self, tx: Tx, request: OwnRequest, body: wire.NewVersion) -> Created[wire.WholeVersion]:
         made = await documents.draft(
             tx,
-            wire.text(request, "document"),
-            wire.text(request, "label"),
-            wire.long(request, "binding_md"),
-            wire.long(request, "summary_md", ""),
-            wire.flag(request, "material", True),
-            wire.optional(request, "exempt_reason"),
-            wire.optional(request, "exempt_evidence", max_length=100_000),
+            body.document,
+            body.label,
+            body.binding_md,
+            body.summary_md,
+            body.material,
+            body.exempt_reason,
+            body.exempt_evidence,
             request.at,
         )
-        return OwnReply(wire.version(made, whole=True), 201)
+        return wire.WholeVersion.of(made)
 
-    async def fetch_version(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply(wire.version(await self._readable(tx, request), whole=True))
+    async def fetch_version(self, tx: Tx, request: OwnRequest, sid: str) -> wire.WholeVersion:
+        return wire.WholeVersion.of(await self._readable(tx, request, sid))
 
-    async def edit(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        def given(name: str) -> str | None:
-            return wire.long(request, name) if name in request.body else None
+    async def edit(self, tx: Tx, sid: str, body: wire.VersionChange) -> wire.WholeVersion:
+        binding_md = None if body.binding_md is UNSET else body.binding_md
+        summary_md = None if body.summary_md is UNSET else body.summary_md
+        return wire.WholeVersion.of(await documents.edit(tx, sid, body.label, binding_md, summary_md))
 
-        edited = await documents.edit(
-            tx, request.path["sid"], wire.optional(request, "label"), given("binding_md"), given("summary_md")
-        )
-        return OwnReply(wire.version(edited, whole=True))
+    async def publish(
+        self, tx: Tx, request: OwnRequest, actor: customers.Actor, sid: str, body: wire.Publication
+    ) -> wire.Version:
+        days = (body.published_on, body.new_effective_on, body.existing_effective_on)
+        return wire.Version.of(await documents.publish(tx, sid, *days, body.parties, actor, request.at))
 
-    async def publish(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        parties = request.body.get("parties")
-        if parties is not None and not isinstance(parties, dict):
-            raise InvalidParameter("'parties' must be an object")
-        published = await documents.publish(
-            tx,
-            request.path["sid"],
-            wire.optional_day(request, "published_on"),
-            wire.optional_day(request, "new_effective_on"),
-            wire.optional_day(request, "existing_effective_on"),
-            parties,
-            customers.actor_of(request),
-            request.at,
-        )
-        return OwnReply(wire.version(published))
-
-    async def send_notices(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        version = await documents.require(tx, request.path["sid"])
+    async def send_notices(self, tx: Tx, request: OwnRequest, sid: str) -> wire.NoticesSent:
+        version = await documents.require(tx, sid)
         if version.state != "published":
             raise NotFound(f"The version {version.sid} is not public")
-        return OwnReply({"sent": await self._bindings.notify_batch(tx, version.sid, request.at)})
+        return wire.NoticesSent(await self._bindings.notify_batch(tx, version.sid, request.at))
 
-    async def show_changes(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        found = await self._readable(tx, request)
-        notice = await documents.change_notice(tx, found.sid, request.query.get("against"))
+    async def show_changes(self, tx: Tx, request: OwnRequest, sid: str, query: wire.ChangesQuery) -> wire.Changes:
+        found = await self._readable(tx, request, sid)
+        notice = await documents.change_notice(tx, found.sid, query.against)
         if not request.operator and notice.against.state != "published":
             raise NotFound("The version to compare with was not found")
-        return OwnReply(
-            {
-                "version": wire.version(notice.version),
-                "against": wire.version(notice.against),
-                "summary_md": notice.version.summary_md,
-                "changes": [wire.change(one) for one in notice.changes],
-            }
-        )
+        return wire.Changes.of(notice, summary_md=notice.version.summary_md)
 
-    async def list_clauses(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        found = await self._readable(tx, request)
-        words = request.query.get("search")
+    async def list_clauses(self, tx: Tx, request: OwnRequest, sid: str, query: wire.ClausesQuery) -> Items[wire.Clause]:
+        found = await self._readable(tx, request, sid)
+        words = query.search
         chosen = texts.clauses(found.binding_md) if words is None else texts.search(found.binding_md, words)
         struck = await store.overrides(tx, found.sid, day_of(request.at))
         items = []
         for one in chosen:
             reason, replacement = struck.get(one.id, (None, None))
-            shown = {**wire.clause(one), "text": texts.plain(one.text)}
-            items.append({**shown, "struck": reason is not None, "reason": reason, "replacement": replacement})
-        return OwnReply(wire.listed(items))
+            plain = texts.plain(one.text)
+            items.append(wire.Clause(one.id, one.title, plain, reason is not None, reason, replacement))
+        return whole(items)
 
-    async def show_glossary(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply({"words": texts.glossary((await self._readable(tx, request)).binding_md)})
+    async def show_glossary(self, tx: Tx, request: OwnRequest, sid: str) -> wire.Glossary:
+        return wire.Glossary(texts.glossary((await self._readable(tx, request, sid)).binding_md))
 
-    async def strike(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        clause, reason = wire.text(request, "clause"), wire.text(request, "reason")
-        replacement = wire.long(request, "replacement", "")
-        from_on = wire.optional_day(request, "from_on") or day_of(request.at)
-        actor = wire.text(request, "decided_by")
-        await documents.strike(tx, request.path["sid"], clause, reason, replacement, actor, from_on, request.at)
-        return OwnReply({"clause": clause, "reason": reason, "struck": True}, 201)
+    async def strike(self, tx: Tx, request: OwnRequest, sid: str, body: wire.NewStrike) -> Created[wire.Struck]:
+        from_on = body.from_on or day_of(request.at)
+        given = (body.clause, body.reason, body.replacement, body.decided_by)
+        await documents.strike(tx, sid, *given, from_on, request.at)
+        return wire.Struck(body.clause, body.reason)
 
-    async def _readable(self, tx: Tx, request: OwnRequest) -> Version:
-        found = await documents.require(tx, request.path["sid"])
+    async def _readable(self, tx: Tx, request: OwnRequest, sid: str) -> Version:
+        found = await documents.require(tx, sid)
         if found.state != "published" and not request.operator:
             raise NotFound(f"The version {found.sid} was not found")
         return found
 
     # What binds a customer
 
-    async def show_agreements(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
+    async def show_agreements(self, tx: Tx, request: OwnRequest, mine: customers.Mine) -> wire.WhatBinds:
         at = request.at
-        in_force: dict[str, Any] = {}
+        in_force: dict[str, wire.Version] = {}
         for row in await store.documents(tx):
             if row["rank"] is not None:
-                found = await binding.version_in_force(tx, customer.sid, at, row["name"])
+                found = await binding.version_in_force(tx, mine.sid, at, row["name"])
                 if found is not None:
-                    in_force[row["name"]] = wire.version(found)
-        coming = await binding.pending(tx, customer.sid)
-        parties = await resolving.parties_of(tx, customer.sid, at)
-        return OwnReply(
-            {
-                "customer_sid": customer.sid,
-                "bound": await binding.is_bound(tx, customer.sid, at),
-                "agreements": [wire.agreement(row) for row in await store.agreements(tx, customer.sid)],
-                "in_force": in_force,
-                "pending": [wire.binding(one) for one in coming],
-                "banner": [
-                    {
-                        "document": one.document,
-                        "effective_on": None if one.effective_on is None else one.effective_on.isoformat(),
-                        "changes": f"/commercial/v1/Versions/{one.version_sid}/Changes",
-                    }
-                    for one in coming
-                ],
-                "riders": sorted(customer.riders(day_of(at))),
-                "effective_clauses": await resolving.effective_clauses(tx, customer.sid, at),
-                "contracting_entity": {
-                    "key": parties.entity_key,
-                    "name": parties.entity_name,
-                    "address": parties.entity_address,
-                },
-                "governing_law": parties.law,
-                "courts": parties.courts,
-                "seat": parties.seat,
-            }
+                    in_force[row["name"]] = wire.Version.of(found)
+        coming = await binding.pending(tx, mine.sid)
+        parties = await resolving.parties_of(tx, mine.sid, at)
+        return wire.WhatBinds(
+            customer_sid=mine.sid,
+            bound=await binding.is_bound(tx, mine.sid, at),
+            agreements=[wire.Agreement.of(row) for row in await store.agreements(tx, mine.sid)],
+            in_force=in_force,
+            pending=[wire.Binding.of(one) for one in coming],
+            banner=[
+                wire.Banner(one.document, one.effective_on, f"/commercial/v1/Versions/{one.version_sid}/Changes")
+                for one in coming
+            ],
+            riders=sorted(mine.riders(day_of(at))),
+            effective_clauses=await resolving.effective_clauses(tx, mine.sid, at),
+            contracting_entity=wire.Entity.of(parties),
+            governing_law=parties.law,
+            courts=parties.courts,
+            seat=parties.seat,
         )
 
-    async def add_agreement(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        services = wire.names(request, "services")
-        if not services:
+    async def add_agreement(
+        self, tx: Tx, request: OwnRequest, mine: customers.Mine, body: wire.NewAgreement
+    ) -> Created[wire.AgreementMade]:
+        if not body.services:
             raise Unprocessable("A separate agreement says which services it covers", "P.9", "services_missing")
-        until = wire.optional_day(request, "until_on")
         row = {
             "sid": new_sid("AG", request.at),
             "kind": "separate",
-            "title": wire.text(request, "title"),
-            "services": services,
-            "binding_md": wire.long(request, "binding_md", ""),
-            "from_on": wire.optional_day(request, "from_on") or day_of(request.at),
-            "until_on": until,
+            "title": body.title,
+            "services": body.services,
+            "binding_md": body.binding_md,
+            "from_on": body.from_on or day_of(request.at),
+            "until_on": body.until_on,
             "effective_at": request.at,
         }
-        await store.insert_agreement(tx, customer.sid, row)
-        return OwnReply(wire.agreement({**row, "state": "active", "ended_at": None}), 201)
+        await store.insert_agreement(tx, mine.sid, row)
+        return wire.AgreementMade.of(row, state="active", ended_at=None)
 
-    async def list_acceptances(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        found = await binding.acceptances(tx, customer.sid)
-        return OwnReply(wire.listed([wire.acceptance(one) for one in found]))
+    async def list_acceptances(self, tx: Tx, mine: customers.Mine) -> Items[wire.Acceptance]:
+        return whole([wire.Acceptance.of(one) for one in await binding.acceptances(tx, mine.sid)])
 
-    async def accept(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customers.refuse_weak_credentials(request)
-        customer = await customers.customer_of_request(tx, request)
-        consent = customers.Consent(
-            wire.text(request, "signer_name", ""),
-            wire.text(request, "signer_role", ""),
-            wire.flag(request, "authority"),
-            *self._origin(request),
-        )
-        mode = wire.text(request, "mode", "click")
-        version_sid = wire.text(request, "version_sid")
-        sid = await self._bindings.accept(tx, customer.sid, version_sid, mode, consent, request.at)
-        [made] = [one for one in await binding.acceptances(tx, customer.sid) if one.sid == sid]
-        return OwnReply(wire.acceptance(made), 201)
+    async def accept(
+        self, tx: Tx, request: OwnRequest, mine: customers.MineToChange, body: wire.NewAcceptance
+    ) -> Created[wire.Acceptance]:
+        consent = body.consent(self._origin(request))
+        sid = await self._bindings.accept(tx, mine.sid, body.version_sid, body.mode, consent, request.at)
+        [made] = [one for one in await binding.acceptances(tx, mine.sid) if one.sid == sid]
+        return wire.Acceptance.of(made)
 
-    async def decline(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customers.refuse_weak_credentials(request)
-        customer = await customers.customer_of_request(tx, request)
-        version_sid = wire.text(request, "version_sid")
-        actor = customers.actor_of(request)
-        return OwnReply(
-            wire.binding(await self._bindings.decline(tx, customer.sid, version_sid, actor, request.at)), 201
-        )
+    async def decline(
+        self,
+        tx: Tx,
+        request: OwnRequest,
+        mine: customers.MineToChange,
+        actor: customers.Actor,
+        body: wire.NewDecline,
+    ) -> Created[wire.Binding]:
+        return wire.Binding.of(await self._bindings.decline(tx, mine.sid, body.version_sid, actor, request.at))
 
-    async def resolve(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        term, service = request.query.get("term", ""), request.query.get("service")
-        written = request.query.get("at")
-        at = request.at if written is None else wire.instant(written, "at")
-        found = await resolving.resolve(tx, term, customer.sid, service, at, self._order_forms)
-        governing = await resolving.governing_agreement(tx, customer.sid, service, day_of(at))
-        return OwnReply({**wire.resolved(found), "agreement": governing.kind, "agreement_sid": governing.sid})
+    async def resolve(
+        self, tx: Tx, request: OwnRequest, mine: customers.Mine, query: wire.ResolveQuery
+    ) -> wire.Resolved:
+        at = query.at or request.at
+        found = await resolving.resolve(tx, query.term, mine.sid, query.service, at, self._order_forms)
+        return wire.resolved(found, await resolving.governing_agreement(tx, mine.sid, query.service, day_of(at)))
 
-    async def show_forum(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        kind: CaseKind = "ip" if request.query.get("kind", "contract") == "ip" else "contract"
-        amount, agreed = request.query.get("amount_usd"), request.query.get("agreed_until")
+    async def show_forum(self, tx: Tx, request: OwnRequest, mine: customers.Mine, query: wire.ForumQuery) -> wire.Forum:
+        kind: CaseKind = "ip" if query.kind == "ip" else "contract"
         try:
-            amount_usd = None if amount is None else micros(amount)
+            amount_usd = None if query.amount_usd is None else micros(query.amount_usd)
         except InvalidAmount as error:
             raise InvalidParameter(f"'amount_usd': {error}") from error
-        asked = wire.day(request.query.get("first_request_on", day_of(request.at).isoformat()), "first_request_on")
-        until: date | None = None if agreed is None else wire.day(agreed, "agreed_until")
-        case = Case(kind, asked, amount_usd, until)
-        return OwnReply(wire.forum(await resolving.forum_of(tx, customer.sid, case, request.at)))
+        case = Case(kind, query.first_request_on or day_of(request.at), amount_usd, query.agreed_until)
+        return wire.Forum.of(await resolving.forum_of(tx, mine.sid, case, request.at))
 
     # Papers, companies, counsel
 
-    async def list_attachments(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.attachment(row) for row in await store.attachments(tx, customer.sid)]))
+    async def list_attachments(self, tx: Tx, mine: customers.Mine) -> Items[wire.Attachment]:
+        return whole([wire.attachment(row) for row in await store.attachments(tx, mine.sid)])
 
-    async def attach(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        kind, sid = wire.text(request, "kind"), new_sid("AT", request.at)
-        if kind not in _PAPERS:
-            raise InvalidParameter(f"'kind' must be one of {', '.join(_PAPERS)}")
-        reference, words = wire.text(request, "reference"), wire.long(request, "text", "")
-        signed = wire.flag(request, "signed")
-        await store.insert_attachment(tx, customer.sid, sid, kind, reference, words, signed, request.at)
-        [row] = [row for row in await store.attachments(tx, customer.sid) if row["sid"] == sid]
-        return OwnReply(wire.attachment(row), 201)
+    async def attach(
+        self, tx: Tx, request: OwnRequest, mine: customers.Mine, body: wire.NewAttachment
+    ) -> Created[wire.Attachment]:
+        sid = new_sid("AT", request.at)
+        given = (body.kind, body.reference, body.text, body.signed)
+        await store.insert_attachment(tx, mine.sid, sid, *given, request.at)
+        [row] = [row for row in await store.attachments(tx, mine.sid) if row["sid"] == sid]
+        return wire.attachment(row)
 
-    async def name_entity(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        key = wire.text(request, "key")
-        if key not in _ENTITIES:
-            raise InvalidParameter(f"'key' must be one of {', '.join(_ENTITIES)}")
-        from_on = wire.optional_day(request, "from_on") or day_of(request.at)
+    async def name_entity(self, tx: Tx, request: OwnRequest, body: wire.NewEntity) -> Created[wire.EntityNamed]:
+        from_on = body.from_on or day_of(request.at)
         if from_on < day_of(request.at):
             raise Unprocessable("A company is named from today or a later day on", "P.11", "named_in_past")
-        given = (wire.text(request, "name"), wire.text(request, "address"), wire.text(request, "country"))
-        await store.put_entity(tx, key, from_on, *given, request.at)
-        return OwnReply({"key": key, "from_on": from_on.isoformat(), "name": given[0]}, 201)
+        given = (body.name, body.address, body.country)
+        await store.put_entity(tx, body.key, from_on, *given, request.at, vat_id=body.vat_id)
+        return wire.EntityNamed(body.key, from_on, body.name)
 
-    async def list_legal_tasks(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.task(row) for row in await store.legal_tasks(tx, customer.sid)]))
+    async def list_legal_tasks(self, tx: Tx, mine: customers.Mine) -> Items[wire.LegalTask]:
+        return whole([wire.LegalTask.of(row) for row in await store.legal_tasks(tx, mine.sid)])
 
     # Legal pages
 
@@ -362,14 +300,14 @@ class Api:
                 raise NotFound(f"No version of {document} binds you")
             return await self._rendered(tx, request, own)
         if "as_of" in request.query:
-            on = wire.day(request.query["as_of"], "as_of")
+            on = read(wire.AsOf, {"as_of": request.query["as_of"]}).as_of
         return await self._rendered(tx, request, await documents.public_version(tx, document, on))
 
-    async def page_versions(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        found = await store.versions(tx, request.path["document"], published_only=True)
+    async def page_versions(self, tx: Tx, document: str) -> Items[wire.Version]:
+        found = await store.versions(tx, document, published_only=True)
         if not found:
-            raise NotFound(f"Nothing is published as {request.path['document']}")
-        return OwnReply(wire.listed([wire.version(one) for one in found]))
+            raise NotFound(f"Nothing is published as {document}")
+        return whole([wire.Version.of(one) for one in found])
 
     async def page_version(self, tx: Tx, request: OwnRequest) -> OwnReply:
         found = await documents.require(tx, request.path["sid"])

@@ -165,12 +165,17 @@ async def parties(tx: Tx, version_sid: str) -> Any:
 
 
 async def begin_bindings(tx: Tx, version: Version, at: datetime) -> int:
-    """Begin a binding for every customer that accepted an earlier version of the document."""
+    """Begin a binding for every customer that accepted an earlier version of the document and has not left."""
     effective_on = None if version.needs_notice else version.existing_effective_on
     return await tx.execute(
         """
         INSERT INTO bindings (customer_sid, version_sid, document, state, effective_on, updated_at)
-        SELECT DISTINCT customer_sid, $1, $2, 'pending', $3::date, $4::timestamptz FROM acceptances WHERE document = $2
+        SELECT DISTINCT customer_sid, $1, $2, 'pending', $3::date, $4::timestamptz
+        FROM acceptances AS a WHERE document = $2
+          AND NOT EXISTS (SELECT FROM agreements AS gone WHERE gone.customer_sid = a.customer_sid
+                          AND gone.kind = 'online' AND gone.state = 'ended'
+                          AND NOT EXISTS (SELECT FROM agreements AS now WHERE now.customer_sid = a.customer_sid
+                                          AND now.kind = 'online' AND now.state = 'active'))
         ON CONFLICT (customer_sid, version_sid) DO NOTHING
         """,
         version.sid,
@@ -404,12 +409,15 @@ async def overrides(tx: Tx, version_sid: str, on: date) -> dict[str, tuple[str, 
     return {row["clause"]: (row["reason"], row["replacement"]) for row in rows}
 
 
-async def put_entity(tx: Tx, key: str, from_on: date, name: str, address: str, country: str, at: datetime) -> None:
+async def put_entity(
+    tx: Tx, key: str, from_on: date, name: str, address: str, country: str, at: datetime, *, vat_id: str = ""
+) -> None:
     """Name one of the operator's companies from a day on."""
     await tx.execute(
         """
-        INSERT INTO contracting_entities VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (key, from_on) DO UPDATE SET name = $3, address = $4, country = $5, recorded_at = $6
+        INSERT INTO contracting_entities (key, from_on, name, address, country, recorded_at, vat_id)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (key, from_on) DO UPDATE SET name = $3, address = $4, country = $5, recorded_at = $6, vat_id = $7
         """,
         key,
         from_on,
@@ -417,6 +425,7 @@ async def put_entity(tx: Tx, key: str, from_on: date, name: str, address: str, c
         address,
         country,
         at,
+        vat_id,
     )
 
 
@@ -424,7 +433,7 @@ async def entity(tx: Tx, key: str, on: date) -> Row | None:
     """Return one of the operator's companies as of a day."""
     return await tx.fetchrow(
         """
-        SELECT key, from_on, name, address, country FROM contracting_entities
+        SELECT key, from_on, name, address, country, vat_id FROM contracting_entities
         WHERE key = $1 AND from_on <= $2 ORDER BY from_on DESC LIMIT 1
         """,
         key,

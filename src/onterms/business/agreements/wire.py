@@ -1,228 +1,399 @@
 """The outside shapes of this room: what requests hold and what answers show."""
 
-from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from onterms.business.agreements.model.binding import Acceptance, Binding, Version
-from onterms.business.agreements.model.parties import Forum
-from onterms.business.agreements.model.precedence import Resolved
-from onterms.business.agreements.model.texts import Change, Clause
+from msgspec import UNSET, Meta, UnsetType, field
+
+from onterms.business import customers
+from onterms.business.agreements.model import binding, precedence
 from onterms.core.db import Row
-from onterms.core.errors import InvalidParameter
-from onterms.engines.api.own import OwnRequest
+from onterms.engines.api.shapes import Instant, Json, Shape, Sid, Text
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
-_TEXT_MAX = 400
-_DOCUMENT_MAX = 1_500_000
+
+_Document = Annotated[str, Meta(max_length=1_500_000)]
+_Evidence = Annotated[str, Meta(max_length=100_000)]
 
 
-def text(request: OwnRequest, name: str, default: str | None = None, *, max_length: int = _TEXT_MAX) -> str:
-    """Read a string of the body without NUL, which PostgreSQL stores nowhere."""
-    value = request.text(name, default=default, max_length=max_length)
-    if "\0" in value:
-        raise InvalidParameter(f"'{name}' must not hold NUL")
-    return value
+class NewDocument(Shape):
+    """A document of the contract by rank, or a page beside it without one."""
+
+    name: Annotated[str, Meta(max_length=40)]
+    title: Text
+    rank: Annotated[int, Meta(ge=1, le=6)] | None = None
+    linked: bool = False
 
 
-def long(request: OwnRequest, name: str, default: str | None = None) -> str:
-    """Read a document."""
-    return text(request, name, default, max_length=_DOCUMENT_MAX)
+class VersionsQuery(Shape):
+    """Versions of a document."""
+
+    document: str = "tos"
 
 
-def optional(request: OwnRequest, name: str, *, max_length: int = _TEXT_MAX) -> str | None:
-    """Read a string that may be missing or null."""
-    return None if request.body.get(name) is None else text(request, name, max_length=max_length)
+class NewVersion(Shape):
+    """A draft of a document's next version."""
+
+    document: Text
+    label: Text
+    binding_md: _Document
+    summary_md: _Document = ""
+    material: bool = True
+    exempt_reason: Text | None = None
+    exempt_evidence: _Evidence | None = None
 
 
-def flag(request: OwnRequest, name: str, default: bool = False) -> bool:
-    """Read a boolean."""
-    value = request.body.get(name, default)
-    if not isinstance(value, bool):
-        raise InvalidParameter(f"'{name}' must be true or false")
-    return value
+class VersionChange(Shape):
+    """What changes of a draft; what is left out stays."""
+
+    label: Text | None = None
+    binding_md: _Document | UnsetType = UNSET
+    summary_md: _Document | UnsetType = UNSET
 
 
-def day(value: str, name: str) -> date:
-    """Read a calendar day."""
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise InvalidParameter(f"'{name}' must be a day such as 2025-03-01") from None
+class Publication(Shape):
+    """From when a version counts, and whose names it is published under; the terms say what is not said here."""
+
+    published_on: date | None = None
+    new_effective_on: date | None = None
+    existing_effective_on: date | None = None
+    parties: Json | None = None
 
 
-def optional_day(request: OwnRequest, name: str) -> date | None:
-    """Read a day that may be missing or null."""
-    value = optional(request, name)
-    return None if value is None else day(value, name)
+class ChangesQuery(Shape):
+    """The version to compare with, the one before where none is named."""
+
+    against: str | None = None
 
 
-def instant(value: str, name: str) -> datetime:
-    """Read an instant with its offset."""
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidParameter(f"'{name}' must be an instant such as 2025-03-01T10:00:00Z")
-    return found
+class ClausesQuery(Shape):
+    """Words to look for."""
+
+    search: str | None = None
 
 
-def names(request: OwnRequest, name: str) -> list[str]:
-    """Read a list of short texts."""
-    value = request.body.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(one, str) and len(one) <= _TEXT_MAX for one in value):
-        raise InvalidParameter(f"'{name}' must be a list of texts")
-    return value
+class NewStrike(Shape):
+    """A clause that no longer holds, why, who decided it, and what stands in its place."""
+
+    clause: Text
+    reason: Text
+    decided_by: Text
+    replacement: _Document = ""
+    from_on: date | None = None
 
 
-def document(row: Row) -> dict[str, Any]:
-    """Render a kind of document."""
-    return {"name": row["name"], "title": row["title"], "rank": row["rank"], "linked": row["linked"]}
+class NewAgreement(Shape):
+    """A separate agreement over some services."""
+
+    title: Text
+    services: list[Text] | None = None
+    binding_md: _Document = ""
+    from_on: date | None = None
+    until_on: date | None = None
 
 
-def version(found: Version, *, whole: bool = False) -> dict[str, Any]:
-    """Render a version, with its words where they are asked for."""
-    shown = {
-        "sid": found.sid,
-        "document": found.document,
-        "label": found.label,
-        "state": found.state,
-        "published_on": _day(found.published_on),
-        "new_effective_on": _day(found.new_effective_on),
-        "existing_effective_on": _day(found.existing_effective_on),
-        "material": found.material,
-        "exempt_reason": found.exempt_reason,
-        "exempt_evidence": found.exempt_evidence,
-        "sha256": found.sha256,
-        "summary_sha256": found.summary_sha256,
-        "date_created": found.created_at.isoformat(),
-    }
-    if whole:
-        shown |= {"binding_md": found.binding_md, "summary_md": found.summary_md}
-    return shown
+class NewAcceptance(customers.Signer, kw_only=True):
+    """Which version is accepted, how and by whom."""
+
+    version_sid: Text
+    mode: Text = "click"
 
 
-def clause(found: Clause) -> dict[str, Any]:
-    """Render a clause."""
-    return {"clause": found.id, "title": found.title, "text": found.text}
+class NewDecline(Shape):
+    """Which version is declined."""
+
+    version_sid: Text
 
 
-def change(found: Change) -> dict[str, Any]:
-    """Render what became of a clause."""
-    return {
-        "clause": found.clause,
-        "change": found.kind,
-        "old": found.old,
-        "new": found.new,
-        "lines": list(found.lines),
-    }
+class ResolveQuery(Shape):
+    """Which term, for which service, at which instant; the present where none is named."""
+
+    term: str = ""
+    service: str | None = None
+    at: Instant | None = None
 
 
-def binding(found: Binding) -> dict[str, Any]:
-    """Render the state of a version for a customer."""
-    return {
-        "version_sid": found.version_sid,
-        "document": found.document,
-        "state": found.state,
-        "notice_sid": found.notice_sid,
-        "given_on": _day(found.given_on),
-        "effective_on": _day(found.effective_on),
-    }
+class ForumQuery(Shape):
+    """What a dispute is about."""
+
+    kind: str = "contract"
+    amount_usd: str | None = None
+    first_request_on: date | None = None
+    agreed_until: date | None = None
 
 
-def acceptance(found: Acceptance) -> dict[str, Any]:
-    """Render the evidence of an acceptance."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "document": found.document,
-        "version_sid": found.version_sid,
-        "sha256": found.sha256,
-        "mode": found.mode,
-        "accepted_at": found.accepted_at.isoformat(),
-        "actor": found.actor,
-        "role": found.role,
-        "authority": found.authority,
-        "ip": found.ip,
-        "request_id": found.request_id,
-        "bundle": dict(found.bundle),
-    }
+class NewAttachment(Shape):
+    """A paper beside the contract."""
+
+    kind: Literal["purchase_order", "vendor_portal", "sales_email", "chat", "note"]
+    reference: Text
+    text: _Document = ""
+    signed: bool = False
 
 
-def agreement(row: Row) -> dict[str, Any]:
-    """Render a contract."""
-    return {
-        "sid": row["sid"],
-        "kind": row["kind"],
-        "state": row["state"],
-        "title": row["title"],
-        "services": list(row["services"]),
-        "from_on": row["from_on"].isoformat(),
-        "until_on": _day(row["until_on"]),
-        "effective_at": row["effective_at"].isoformat(),
-        "ended_at": None if row["ended_at"] is None else row["ended_at"].isoformat(),
-    }
+class NewEntity(Shape):
+    """The company that contracts, from a day on."""
+
+    key: Literal["default", "europe", "japan"]
+    name: Text
+    address: Text
+    country: Text
+    vat_id: Text = ""
+    from_on: date | None = None
 
 
-def attachment(row: Row) -> dict[str, Any]:
-    """Render a paper beside the contract."""
-    return {
-        "sid": row["sid"],
-        "kind": row["kind"],
-        "reference": row["reference"],
-        "signed": row["signed"],
-        "void": row["void"],
-        "clause": "9.11",
-        "date_created": row["created_at"].isoformat(),
-    }
+class AsOf(Shape):
+    """The day whose text is asked for."""
+
+    as_of: date
 
 
-def task(row: Row) -> dict[str, Any]:
-    """Render a question for counsel."""
-    return {
-        "sid": row["sid"],
-        "kind": row["kind"],
-        "clause": row["clause"],
-        "subject": row["subject"],
-        "date_created": row["created_at"].isoformat(),
-        "done_at": None if row["done_at"] is None else row["done_at"].isoformat(),
-    }
+class Document(Shape):
+    """A kind of document."""
+
+    name: str
+    title: str
+    rank: int | None
+    linked: bool
 
 
-def resolved(found: Resolved) -> dict[str, Any]:
-    """Render an answer with how it was found."""
-    return {
-        "term": found.term,
-        "value": found.value,
-        "result": "undecided" if found.undecided is not None else "found" if found.value is not None else "silent",
-        "undecided": found.undecided,
-        "clause": found.clause,
-        "source": found.source,
-        "flags": list(found.flags),
-        "trace": list(found.trace),
-    }
+class DocumentMade(Shape):
+    """A document that was added."""
+
+    name: str
 
 
-def forum(found: Forum) -> dict[str, Any]:
-    """Render where a dispute goes."""
-    return {
-        "route": found.route,
-        "body": found.body,
-        "seat": found.seat,
-        "law": found.law,
-        "courts": found.courts,
-        "not_before": found.not_before.isoformat(),
-        "clause": found.clause,
-        "arbitrators": found.arbitrators,
-        "language": found.language,
-    }
+class Version(Shape):
+    """A version without its words."""
+
+    sid: Sid
+    document: str
+    label: str
+    state: str
+    published_on: date | None
+    new_effective_on: date | None
+    existing_effective_on: date | None
+    material: bool
+    exempt_reason: str | None
+    exempt_evidence: str | None
+    sha256: str
+    summary_sha256: str
+    created_at: datetime = field(name="date_created")
 
 
-def listed(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Render a list."""
-    return {"items": list(items), "next": None}
+class WholeVersion(Version):
+    """A version with its words."""
+
+    binding_md: str
+    summary_md: str
 
 
-def _day(value: date | None) -> str | None:
-    return None if value is None else value.isoformat()
+class NoticesSent(Shape):
+    """How many change notices went out."""
+
+    sent: int
+
+
+class Change(Shape):
+    """What became of a clause."""
+
+    clause: str
+    kind: str = field(name="change")
+    old: str
+    new: str
+    lines: list[str]
+
+
+class Changes(Shape):
+    """A change notice."""
+
+    version: Version
+    against: Version
+    summary_md: str
+    changes: list[Change]
+
+
+class Clause(Shape):
+    """A clause, and what stands in its place where it was struck."""
+
+    id: str = field(name="clause")
+    title: str
+    text: str
+    struck: bool
+    reason: str | None
+    replacement: str | None
+
+
+class Glossary(Shape):
+    """The clause that defines each word."""
+
+    words: dict[str, str]
+
+
+class Struck(Shape):
+    """A clause that was struck."""
+
+    clause: str
+    reason: str
+    struck: bool = True
+
+
+class Agreement(Shape):
+    """A contract."""
+
+    sid: Sid
+    kind: str
+    state: str
+    title: str
+    services: list[str]
+    from_on: date
+    until_on: date | None
+    effective_at: datetime
+    ended_at: datetime | None
+
+
+class AgreementMade(Shape):
+    """A separate agreement that was made."""
+
+    sid: Sid
+    kind: str
+    title: str
+    services: list[str]
+    from_on: date
+    until_on: date | None
+    effective_at: datetime
+    state: str = "active"
+    ended_at: datetime | None = None
+
+
+class Binding(Shape):
+    """The state of a version for a customer."""
+
+    version_sid: Sid
+    document: str
+    state: binding.State
+    notice_sid: Sid | None
+    given_on: date | None
+    effective_on: date | None
+
+
+class Banner(Shape):
+    """A change that is coming, for the head of a page."""
+
+    document: str
+    effective_on: date | None
+    changes: str
+
+
+class Entity(Shape):
+    """The company that contracts."""
+
+    entity_key: str = field(name="key")
+    entity_name: str = field(name="name")
+    entity_address: str = field(name="address")
+
+
+class WhatBinds(Shape):
+    """What binds a customer now, and what will."""
+
+    customer_sid: Sid
+    bound: bool
+    agreements: list[Agreement]
+    in_force: dict[str, Version]
+    pending: list[Binding]
+    banner: list[Banner]
+    riders: list[str]
+    effective_clauses: list[str]
+    contracting_entity: Entity
+    governing_law: str
+    courts: str | None
+    seat: str | None
+
+
+class Acceptance(Shape):
+    """The evidence of an acceptance."""
+
+    sid: Sid
+    customer_sid: Sid
+    document: str
+    version_sid: Sid
+    sha256: str
+    mode: binding.Mode
+    accepted_at: datetime
+    actor: str
+    role: str
+    authority: bool
+    ip: str
+    request_id: str
+    bundle: dict[str, str]
+
+
+class Resolved(Shape):
+    """An answer with how it was found, and the agreement that governs."""
+
+    term: str
+    value: str | None
+    result: Literal["found", "silent", "undecided"]
+    undecided: str | None
+    clause: str | None
+    source: str | None
+    flags: list[str]
+    trace: list[str]
+    agreement: str
+    agreement_sid: str | None
+
+
+class Forum(Shape):
+    """Where a dispute goes."""
+
+    route: Literal["arbitration", "litigation", "relief", "undecided"]
+    body: str | None
+    seat: str | None
+    law: str
+    courts: str | None
+    not_before: date
+    clause: str
+    arbitrators: int | None
+    language: str | None
+
+
+class Attachment(Shape):
+    """A paper beside the contract."""
+
+    sid: Sid
+    kind: str
+    reference: str
+    signed: bool
+    void: bool
+    clause: str
+    created_at: datetime = field(name="date_created")
+
+
+class EntityNamed(Shape):
+    """A company that was named."""
+
+    key: str
+    from_on: date
+    name: str
+
+
+class LegalTask(Shape):
+    """A question for counsel."""
+
+    sid: Sid
+    kind: str
+    clause: str
+    subject: str
+    created_at: datetime = field(name="date_created")
+    done_at: datetime | None
+
+
+def attachment(row: Row) -> Attachment:
+    """Show a paper beside the contract, which changes nothing of it (9.11)."""
+    return Attachment.of(row, clause="9.11")
+
+
+def resolved(found: precedence.Resolved, agreement: Any) -> Resolved:
+    """Show an answer with how it was found."""
+    result = "undecided" if found.undecided is not None else "found" if found.value is not None else "silent"
+    return Resolved.of(found, result=result, agreement=agreement.kind, agreement_sid=agreement.sid)

@@ -9,9 +9,10 @@ version, audited in the customer's chain, told in the log and followed by its ef
 A state with a deadline has a job that carries the version, so a case that moved on lets it pass.
 """
 
-from onterms.business.cases.api import operator_routes, routes
+from onterms.business.cases.api import book_of, operator_routes, routes
 from onterms.business.cases.model import Actor, Case, Machine, Move, Role, Violation
 from onterms.business.cases.service import (
+    CHANNEL,
     CUSTOMER,
     OPERATOR,
     SYSTEM,
@@ -24,6 +25,7 @@ from onterms.business.cases.service import (
 from onterms.business.cases.tasks import Tasks
 
 __all__ = [
+    "CHANNEL",
     "CUSTOMER",
     "OPERATOR",
     "SYSTEM",
@@ -39,6 +41,7 @@ __all__ = [
     "Tasks",
     "Violation",
     "actor_of_request",
+    "book_of",
     "operator_routes",
     "routes",
 ]

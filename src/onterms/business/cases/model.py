@@ -11,9 +11,9 @@ from onterms.core.errors import InvalidParameter
 Role = Literal["operator", "customer", "system"]
 FieldKind = Literal["text", "prose", "day", "instant", "amount", "int", "flag", "texts", "object"]
 
-_TEXT_MAX = 400
-_PROSE_MAX = 10_000
-_ITEMS_MAX = 1000
+TEXT_MAX = 400
+PROSE_MAX = 10_000
+ITEMS_MAX = 1000
 _INT_MAX = 2**53
 
 
@@ -138,15 +138,15 @@ def read(kind: FieldKind, name: str, value: Any) -> Any:
             raise InvalidParameter(f"'{name}' must be a whole number")
         return value
     if kind == "texts":
-        if not isinstance(value, list | tuple) or len(value) > _ITEMS_MAX:
+        if not isinstance(value, list | tuple) or len(value) > ITEMS_MAX:
             raise InvalidParameter(f"'{name}' must be a list of strings")
-        return [_text(name, item, _TEXT_MAX) for item in value]
+        return [_text(name, item, TEXT_MAX) for item in value]
     if kind == "object":
         if not isinstance(value, dict):
             raise InvalidParameter(f"'{name}' must be an object")
         _refuse_floats(name, value)
         return value
-    text = _text(name, value, _PROSE_MAX if kind == "prose" else _TEXT_MAX)
+    text = _text(name, value, PROSE_MAX if kind == "prose" else TEXT_MAX)
     if kind == "day":
         try:
             return date.fromisoformat(text).isoformat()

@@ -15,6 +15,7 @@ from onterms.core.ids import new_sid
 from onterms.engines import audit, jobs
 from onterms.engines.api.own import OwnRequest
 
+CHANNEL = store.CHANNEL
 DEADLINE_TASK = "cases.deadline"
 LIST_MAX = 1000
 
@@ -69,6 +70,8 @@ class Book:
     def __init__(self, machine: Machine, effects: Mapping[str, Effect] | None = None) -> None:
         machine.check()
         self.machine = machine
+        # Called in this process once a case's move is committed; others hear of it by notification.
+        self.moved: list[Callable[[], None]] = []
         self._effects = effects or {}
         named = {effect for move in machine.moves.values() for effect in move.effects}
         if named - self._effects.keys():
@@ -179,7 +182,14 @@ class Book:
                 "version": moved.version,
             }
             await jobs.enqueue(tx, [jobs.NewJob(DEADLINE_TASK, payload, due_at=deadline[1])], at)
+        await store.tell(tx, machine.kind)
+        for follower in self.moved:
+            tx.after_commit(follower)
         return moved
+
+    async def of_everybody(self, tx: Tx, states: Sequence[str]) -> Sequence[Case]:
+        """List the cases of all customers in some states."""
+        return await store.in_states(tx, self.machine.kind, states)
 
     async def _announce(self, tx: Tx, before: Case, moved: Case, event: str, at: datetime) -> None:
         # An account's timeline is its customer's to read, so secret kinds leave no word there.

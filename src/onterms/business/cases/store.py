@@ -7,6 +7,9 @@ from typing import Any
 from onterms.business.cases.model import Case
 from onterms.core.db import Row, Tx
 
+# Said with the kind of each case that moves; what keeps cases in memory reads them again then.
+CHANNEL = "onterms_cases"
+
 _COLUMNS = "customer_sid, sid, kind, state, version, facts, opened_at, updated_at"
 
 
@@ -89,3 +92,17 @@ async def queue(tx: Tx, kind: str | None, state: str | None, after: str, limit: 
         limit,
     )
     return [_case(row) for row in rows]
+
+
+# tenant: the send path keeps what is in force for every customer in memory
+async def in_states(tx: Tx, kind: str, states: Sequence[str]) -> list[Case]:
+    """List the cases of all customers in some states, by SID."""
+    rows = await tx.fetch(
+        f"SELECT {_COLUMNS} FROM cases WHERE kind = $1 AND state = ANY($2::text[]) ORDER BY sid", kind, list(states)
+    )
+    return [_case(row) for row in rows]
+
+
+async def tell(tx: Tx, kind: str) -> None:
+    """Tell every process at commit that a case of a kind moved."""
+    await tx.execute("SELECT pg_notify($1, $2)", CHANNEL, kind)

@@ -3,6 +3,7 @@
 from onterms.business.claims.api import Api
 from onterms.business.claims.errors import TermsNotAccepted
 from onterms.business.claims.model import (
+    CAP_MONTHS,
     Cap,
     Charge,
     FeeRow,
@@ -16,9 +17,22 @@ from onterms.business.claims.model import (
     split_costs,
     unused_prepaid,
 )
-from onterms.business.claims.service import Billing, Claims, Forums, catalogue_entry, enable, record_minute
+from onterms.business.claims.service import (
+    Billing,
+    Claims,
+    Forums,
+    Given,
+    Measurements,
+    catalogue,
+    catalogue_entry,
+    credits_to_balance,
+    enable,
+    record_credit,
+    record_minute,
+)
 
 __all__ = [
+    "CAP_MONTHS",
     "Api",
     "Billing",
     "Cap",
@@ -26,14 +40,19 @@ __all__ = [
     "Claims",
     "FeeRow",
     "Forums",
+    "Given",
+    "Measurements",
     "Recurring",
     "TermsNotAccepted",
     "availability_ppm",
+    "catalogue",
     "catalogue_entry",
+    "credits_to_balance",
     "enable",
     "is_covered",
     "liability_cap",
     "nonconformity_refund",
+    "record_credit",
     "record_minute",
     "recoverable",
     "sla_credit",

@@ -1,35 +1,20 @@
 """The room's routes under /commercial/v1."""
 
-from datetime import date, datetime
+from datetime import timedelta
 
-from onterms.business import cases, customers
+from onterms.business import cases
 from onterms.business.cases import Book
-from onterms.business.claims import service
+from onterms.business.claims import service, wire
 from onterms.business.claims.model.amounts import as_text
 from onterms.business.claims.service import Claims
+from onterms.business.customers import Actor, Mine, MineToChange
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
-from onterms.core.money import InvalidAmount, decimal_text, micros
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.core.money import InvalidAmount, micros
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, Micros, whole
 
 _BASE = "/commercial/v1"
-
-
-def _instant(text: str, name: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidParameter(f"'{name}' must be an instant such as 2025-03-01T10:00:00Z")
-    return found
-
-
-def _whole(request: OwnRequest, name: str) -> int:
-    value = request.body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise InvalidParameter(f"'{name}' must be a whole number")
-    return value
 
 
 class Api:
@@ -55,60 +40,58 @@ class Api:
             OwnRoute("GET", f"{_BASE}/Services", "customer", self.list_services, summary="List the catalogue"),
             OwnRoute("POST", one, "operator", self.set_service, summary="Set a service's stage and provider"),
             OwnRoute("POST", f"{one}/Sla", "operator", self.set_sla, summary="Set a service's level from a month on"),
+            OwnRoute("POST", f"{one}/Measurements", "operator", self.measure, summary="Enter probes from outside"),
             OwnRoute("POST", f"{one}/Terms", "customer", self.accept, summary="Accept a third party's terms"),
             OwnRoute("POST", f"{one}/Enable", "customer", self.enable, summary="Enable a service"),
         ]
 
-    async def cap(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        query = request.query
-        party = query.get("party", "operator")
-        if party not in ("operator", "customer") or "services" not in query or "first_incident" not in query:
-            raise InvalidParameter("'services', 'first_incident' and 'party' (operator or customer) are required")
+    async def cap(self, tx: Tx, mine: Mine, query: wire.CapQuery) -> wire.Cap:
         try:
-            awards = micros(query.get("earlier_awards", "0"))
+            awards = micros(query.earlier_awards)
         except InvalidAmount as error:
             raise InvalidParameter(f"'earlier_awards': {error}") from None
         found = await self._claims.cap(
             tx,
-            customer.sid,
-            query["services"].split(","),
-            _instant(query["first_incident"], "first_incident"),
-            party=party,
-            basis=query.get("basis", ""),
+            mine.sid,
+            query.services.split(","),
+            query.first_incident,
+            party=query.party,
+            basis=query.basis,
             earlier_awards=awards,
         )
-        return OwnReply({**as_text(found), "earlier_awards": decimal_text(awards)})
+        return wire.Cap(**as_text(found), earlier_awards=Micros(awards))
 
-    async def list_services(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply({"items": [dict(row) for row in await service.catalogue(tx)], "next": None})
+    async def list_services(self, tx: Tx) -> Items[wire.Service]:
+        return whole([wire.Service.of(row) for row in await service.catalogue(tx)])
 
-    async def set_service(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        name = request.path["service"]
-        terms = request.text("terms_version", default="", max_length=100)
-        await service.set_service(tx, name, request.text("stage"), request.text("provider"), terms, request.at)
-        return OwnReply(dict(await service.catalogue_entry(tx, name)), 201)
+    async def set_service(self, tx: Tx, request: OwnRequest, body: wire.NewService) -> Created[wire.Service]:
+        name, entity = request.path["service"], body.provider_entity
+        given = (body.stage, body.provider, body.terms_version)
+        await service.set_service(tx, name, *given, request.at, provider_entity=entity)
+        return wire.Service.of(await service.catalogue_entry(tx, name))
 
-    async def set_sla(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        try:
-            month = date.fromisoformat(request.text("from_month"))
-        except ValueError:
-            raise InvalidParameter("'from_month' must be a day such as 2025-03-01") from None
-        threshold, percent = _whole(request, "threshold_ppm"), _whole(request, "credit_percent")
-        await service.set_sla(tx, request.path["service"], month, threshold, percent, request.at)
-        return OwnReply(
-            {"service": request.path["service"], "threshold_ppm": threshold, "credit_percent": percent}, 201
-        )
+    async def set_sla(self, tx: Tx, request: OwnRequest, body: wire.NewSla) -> Created[wire.Sla]:
+        name, level = request.path["service"], (body.threshold_ppm, body.credit_percent)
+        await service.set_sla(tx, name, body.from_month, *level, request.at)
+        return wire.Sla(name, *level)
 
-    async def accept(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customers.refuse_weak_credentials(request)
-        customer = await customers.customer_of_request(tx, request)
-        version, name = request.text("terms_version", max_length=100), request.path["service"]
-        await service.accept_terms(tx, customer.sid, name, version, customers.actor_of(request), request.at)
-        return OwnReply({"service": name, "terms_version": version}, 201)
+    async def measure(self, tx: Tx, request: OwnRequest, body: wire.NewMeasurement) -> Created[wire.Measurement]:
+        # While the house is down it counts nothing, so who watches it from outside tells.
+        name, end = request.path["service"], body.minute + timedelta(minutes=body.minutes)
+        if body.failed > body.tried or end > request.at + timedelta(minutes=1):
+            raise InvalidParameter("'failed' is at most 'tried', and nothing is measured before it is")
+        for place in range(body.minutes):
+            minute = body.minute + timedelta(minutes=place)
+            await service.record_minute(tx, name, minute, body.tried, body.failed)
+        return wire.Measurement(name, body.minutes, body.tried, body.failed)
 
-    async def enable(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customers.refuse_weak_credentials(request)
-        customer = await customers.customer_of_request(tx, request)
-        await service.enable(tx, customer.sid, request.path["service"], request.at)
-        return OwnReply({"service": request.path["service"], "enabled": True}, 201)
+    async def accept(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.ServiceTerms
+    ) -> Created[wire.TermsAccepted]:
+        version, name = body.terms_version, request.path["service"]
+        await service.accept_terms(tx, mine.sid, name, version, actor, request.at)
+        return wire.TermsAccepted(name, version)
+
+    async def enable(self, tx: Tx, request: OwnRequest, mine: MineToChange) -> Created[wire.Enabled]:
+        await service.enable(tx, mine.sid, request.path["service"], request.at)
+        return wire.Enabled(request.path["service"], True)

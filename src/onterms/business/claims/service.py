@@ -1,10 +1,11 @@
 """Deciding claims by what was measured and charged."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from onterms.business import customers
+from onterms.business import agreements, customers
 from onterms.business.cases import Book, Case
 from onterms.business.claims import store
 from onterms.business.claims.errors import TermsNotAccepted
@@ -27,11 +28,14 @@ from onterms.business.claims.model import (
 from onterms.core.calendar import day_of, plus_months, start_of
 from onterms.core.db import Row, Tx
 from onterms.core.errors import InvalidParameter, NotFound
+from onterms.core.ids import new_sid
 from onterms.core.money import decimal_text, is_currency, micros
 
 # Clause 2.1(b): the level where the operator set none.
 SLA_DEFAULT_PPM = 999_500
 SLA_DEFAULT_CREDIT_PERCENT = 10
+# The keys of the operator's companies.
+_ENTITIES = ("default", "europe", "japan")
 # Clause 6.1.3.
 _EXCLUSIONS = ("breach", "combination", "free", "beta")
 
@@ -115,6 +119,78 @@ async def record_minute(tx: Tx, service: str, minute: datetime, tried: int, fail
     await store.add_minute(tx, service, minute.replace(second=0, microsecond=0), tried, failed)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a claim gave: credit notes on invoices, and the rest to the balance.
+
+    Shapes: `used_on` is the first day of what it is for. Units: micro-units.
+    """
+
+    customer_sid: str
+    case_sid: str
+    clause: str
+    service: str
+    currency: str
+    micros: int
+    used_on: date
+    notes: tuple[str, ...]
+    to_balance: int
+
+
+async def record_credit(tx: Tx, given: Given, at: datetime) -> str:
+    """Keep what a claim gave and return its SID."""
+    sid = new_sid("CC", at)
+    await store.insert_credit(
+        tx,
+        given.customer_sid,
+        sid,
+        given.case_sid,
+        given.clause,
+        given.service,
+        given.currency,
+        given.micros,
+        given.used_on,
+        given.notes,
+        given.to_balance,
+        at,
+    )
+    return sid
+
+
+async def credits_to_balance(tx: Tx, customer_sids: Sequence[str], from_on: date, until_on: date) -> list[Row]:
+    """Return what claims gave to balances, beside credit notes, for days [from, until)."""
+    return [row for row in await store.credits(tx, customer_sids, from_on, until_on) if row["to_balance"]]
+
+
+class Measurements:
+    """Requests of each service by the minute, counted in memory and written now and then (2.1(b))."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, datetime], tuple[int, int]] = {}
+
+    def count(self, service: str, at: datetime, *, tried: int, failed: int) -> None:
+        """Count requests; failed ones are those that we could not answer."""
+        key = (service, at.replace(second=0, microsecond=0))
+        before = self._counts.get(key, (0, 0))
+        self._counts[key] = (before[0] + tried, before[1] + failed)
+
+    async def flush(self, tx: Tx) -> None:
+        """Write what was counted since the last time."""
+        written = dict(self._counts)
+        for (service, minute), (tried, failed) in sorted(written.items()):
+            await store.add_minute(tx, service, minute, tried, failed)
+        tx.after_commit(lambda: self._forget(written))
+
+    def _forget(self, written: Mapping[tuple[str, datetime], tuple[int, int]]) -> None:
+        for key, (tried, failed) in written.items():
+            now = self._counts[key]
+            left = (now[0] - tried, now[1] - failed)
+            if left[0]:
+                self._counts[key] = left
+            else:
+                del self._counts[key]
+
+
 class Claims:
     """The books of claims and disputes."""
 
@@ -166,6 +242,13 @@ class Claims:
         found = await store.services(tx, service)
         return bool(found) and not is_covered(found[0]["stage"], found[0]["provider"])
 
+    async def _responsible(self, tx: Tx, customer_sid: str, services: Sequence[str], at: datetime) -> Mapping[str, Any]:
+        """Name whom a claim is addressed to, the contracting company whoever provides (9.1.2), and who provides."""
+        entity = (await agreements.parties_of(tx, customer_sid, at)).entity_key
+        providers = {row["service"]: row["provider_entity"] for row in await store.services(tx)}
+        provided = sorted({providers.get(service) or entity for service in services})
+        return {"addressed_to": entity, "provided_by": provided}
+
     async def _assess(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
         service, month = case.facts["service"], case.day("month")
         minutes, down = await self.availability(tx, service, month)
@@ -176,6 +259,7 @@ class Claims:
         excluded = await self._excluded(tx, service)
         credit = 0 if excluded else sla_credit(minutes, down, threshold, percent, fees, currency)
         return {
+            **await self._responsible(tx, case.customer_sid, [service], at),
             "excluded": excluded,
             "minutes": minutes,
             "unavailable_minutes": down,
@@ -194,7 +278,9 @@ class Claims:
 
     async def _answer(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
         snapshot = await self._forums.docs_snapshot(tx, case.customer_sid, case.day("from_on"))
-        return {"excluded": await self._excluded(tx, case.facts["service"]), "docs_snapshot": snapshot}
+        service = case.facts["service"]
+        whose = await self._responsible(tx, case.customer_sid, [service], at)
+        return {**whose, "excluded": await self._excluded(tx, service), "docs_snapshot": snapshot}
 
     async def _refund(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
         service, first, last = case.facts["service"], case.day("from_on"), case.day("until_on")
@@ -214,6 +300,7 @@ class Claims:
         customer = await customers.require(tx, case.customer_sid)
         needs_check = facts["direction"] == "customer" and customer.government is not None
         return {
+            **await self._responsible(tx, case.customer_sid, facts["services"], at),
             "excluded": facts["direction"] == "operator" and bool(grounds),
             "exclusion_grounds": sorted(set(grounds)),
             # Clause 6.3(a): delay matters only where it hurt.
@@ -280,8 +367,19 @@ async def catalogue(tx: Tx) -> list[Row]:
     return await store.services(tx)
 
 
-async def set_service(tx: Tx, service: str, stage: str, provider: str, terms_version: str, at: datetime) -> None:
+async def set_service(
+    tx: Tx,
+    service: str,
+    stage: str,
+    provider: str,
+    terms_version: str,
+    at: datetime,
+    *,
+    provider_entity: str = "",
+) -> None:
     """Write a service's entry in the catalogue.
+
+    Shapes: `provider_entity` is the key of the operator's company that provides it as an affiliate (9.1.2).
 
     Raises: InvalidParameter.
     """
@@ -291,7 +389,9 @@ async def set_service(tx: Tx, service: str, stage: str, provider: str, terms_ver
         raise InvalidParameter("'provider' must be operator, affiliate or third_party")
     if provider == "third_party" and not terms_version:
         raise InvalidParameter("A third party's service needs 'terms_version'")
-    await store.set_service(tx, service, stage, provider, terms_version, at)
+    if provider_entity and (provider != "affiliate" or provider_entity not in _ENTITIES):
+        raise InvalidParameter("'provider_entity' must be default, europe or japan, and goes with an affiliate")
+    await store.set_service(tx, service, stage, provider, terms_version, provider_entity, at)
 
 
 async def set_sla(

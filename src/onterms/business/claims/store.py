@@ -1,30 +1,35 @@
 """The SQL of this room's own tables."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from onterms.core.db import Row, Tx
 
 
-async def set_service(tx: Tx, service: str, stage: str, provider: str, terms_version: str, at: datetime) -> None:
+async def set_service(
+    tx: Tx, service: str, stage: str, provider: str, terms_version: str, provider_entity: str, at: datetime
+) -> None:
     """Write a service's entry in the catalogue."""
     await tx.execute(
         """
-        INSERT INTO service_catalogue VALUES ($1, $2, $3, $4, $5) ON CONFLICT (service) DO UPDATE
+        INSERT INTO service_catalogue (service, stage, provider, terms_version, updated_at, provider_entity)
+        VALUES ($1, $2, $3, $4, $5, nullif($6, '')) ON CONFLICT (service) DO UPDATE
         SET stage = excluded.stage, provider = excluded.provider, terms_version = excluded.terms_version,
-            updated_at = excluded.updated_at
+            updated_at = excluded.updated_at, provider_entity = excluded.provider_entity
         """,
         service,
         stage,
         provider,
         terms_version,
         at,
+        provider_entity,
     )
 
 
 async def services(tx: Tx, service: str | None = None) -> list[Row]:
     """List the catalogue, or one entry."""
     return await tx.fetch(
-        "SELECT service, stage, provider, terms_version FROM service_catalogue"
+        "SELECT service, stage, provider, terms_version, provider_entity FROM service_catalogue"
         " WHERE $1::text IS NULL OR service = $1 ORDER BY service",
         service,
     )
@@ -100,3 +105,45 @@ async def unavailable_minutes(tx: Tx, service: str, from_at: datetime, until_at:
         until_at,
     )
     return found
+
+
+async def insert_credit(
+    tx: Tx,
+    customer_sid: str,
+    sid: str,
+    case_sid: str,
+    clause: str,
+    service: str,
+    currency: str,
+    micros: int,
+    used_on: date,
+    notes: Sequence[str],
+    to_balance: int,
+    at: datetime,
+) -> None:
+    """Record what a claim gave."""
+    await tx.execute(
+        "INSERT INTO claim_credits VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        customer_sid,
+        sid,
+        case_sid,
+        clause,
+        service,
+        currency,
+        micros,
+        used_on,
+        list(notes),
+        to_balance,
+        at,
+    )
+
+
+async def credits(tx: Tx, customer_sids: Sequence[str], from_on: date, until_on: date) -> list[Row]:
+    """Return what claims gave customers for days [from, until)."""
+    return await tx.fetch(
+        "SELECT customer_sid, sid, service, currency, used_on, to_balance FROM claim_credits "
+        "WHERE customer_sid = ANY($1) AND used_on >= $2 AND used_on < $3 ORDER BY customer_sid, sid",
+        list(customer_sids),
+        from_on,
+        until_on,
+    )

@@ -10,6 +10,7 @@ from onterms.business.collections.events import (
     PROPOSAL_OPENED,
 )
 from onterms.business.collections.model import (
+    CURE_DAYS,
     MOVES,
     Assessed,
     Dunning,
@@ -26,6 +27,7 @@ from onterms.business.collections.store import fees, notices, proposals
 from onterms.business.collections.tasks import Tasks
 
 __all__ = [
+    "CURE_DAYS",
     "DUNNING_MOVED",
     "LATE_FEE_ASSESSED",
     "LATE_NOTICE_SENT",

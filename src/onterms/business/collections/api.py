@@ -1,15 +1,13 @@
 """The room's routes under /commercial/v1/Collections."""
 
-from datetime import date
-
 from onterms.business import customers, invoicing
-from onterms.business.collections import model, service, store, wire
+from onterms.business.collections import service, store, wire
 from onterms.business.collections.model import LegalRate, Policy
 from onterms.business.collections.service import Collections
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
-from onterms.core.money import InvalidAmount, micros
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, whole
 
 
 class Api:
@@ -34,92 +32,65 @@ class Api:
             OwnRoute("POST", f"{base}/LegalMaxima", "operator", self.add_legal, summary="Put a legal rate on file"),
         ]
 
-    async def standing(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def standing(self, tx: Tx, mine: customers.Mine) -> wire.DunningStanding:
         """Show where a customer stands."""
-        customer = await customers.customer_of_request(tx, request)
-        return await self._standing(tx, customer.sid)
+        return await self._standing(tx, mine.sid)
 
-    async def _standing(self, tx: Tx, customer_sid: str) -> OwnReply:
+    async def _standing(self, tx: Tx, customer_sid: str) -> wire.DunningStanding:
         found = await store.dunning(tx, customer_sid)
         parts = await invoicing.parts(tx, customer_sid)
-        return OwnReply(wire.standing(found, parts, await store.policy(tx)))
+        return wire.standing(found, parts, await store.policy(tx))
 
-    async def notices(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def notices(self, tx: Tx, mine: customers.Mine) -> Items[wire.LateNotice]:
         """List a customer's notices of late payment."""
-        customer = await customers.customer_of_request(tx, request)
-        found = await store.notices(tx, customer.sid)
-        return OwnReply({"items": [wire.notice(each) for each in found], "next": None})
+        return whole([wire.notice(each) for each in await store.notices(tx, mine.sid)])
 
-    async def fees(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def fees(self, tx: Tx, mine: customers.Mine) -> Items[wire.Fee]:
         """List a customer's late fees."""
-        customer = await customers.customer_of_request(tx, request)
-        found = await store.fees(tx, customer.sid)
-        return OwnReply({"items": [wire.fee(each) for each in found], "next": None})
+        return whole([wire.fee(each) for each in await store.fees(tx, mine.sid)])
 
-    async def review(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def review(self, tx: Tx, request: OwnRequest, mine: customers.Mine) -> wire.DunningStanding:
         """Look at a customer now."""
-        customer = await customers.customer_of_request(tx, request)
-        await self._collections.review(tx, customer.sid, request.at)
-        return await self._standing(tx, customer.sid)
+        await self._collections.review(tx, mine.sid, request.at)
+        return await self._standing(tx, mine.sid)
 
-    async def proposals(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def proposals(self, tx: Tx, query: wire.ProposalsQuery) -> Items[wire.Proposal]:
         """List what waits for the operator, of one customer or all."""
-        found = await store.proposals(tx, request.query.get("customer_sid"))
-        return OwnReply({"items": [wire.proposal(each) for each in found], "next": None})
+        return whole([wire.proposal(each) for each in await store.proposals(tx, query.customer_sid)])
 
-    async def decide(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def decide(
+        self, tx: Tx, request: OwnRequest, mine: customers.Mine, sid: str, body: wire.ProposalDecision
+    ) -> wire.DunningStanding:
         """Decide a proposal: the decision is approve or decline, by a named person."""
-        customer = await customers.customer_of_request(tx, request)
-        decision = request.text("decision")
-        if decision not in ("approve", "decline"):
-            raise InvalidParameter("'decision' must be approve or decline")
-        by = request.text("decided_by", max_length=200)
-        await self._collections.decide(tx, customer.sid, request.path["sid"], decision == "approve", by, request.at)
-        return await self._standing(tx, customer.sid)
+        await self._collections.decide(tx, mine.sid, sid, body.decision == "approve", body.decided_by, request.at)
+        return await self._standing(tx, mine.sid)
 
-    async def fetch_policy(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def fetch_policy(self, tx: Tx) -> wire.Policy:
         """Show the operator's switches."""
-        return OwnReply(wire.policy(await store.policy(tx)))
+        return wire.Policy.of(await store.policy(tx))
 
-    async def set_policy(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def set_policy(self, tx: Tx, request: OwnRequest, body: wire.PolicyChange) -> wire.Policy:
         """Set the operator's switches; those not named stay."""
-        before = wire.policy(await store.policy(tx))
-        said = {name: request.text(name, default=value) for name, value in before.items()}
-        for name, value in said.items():
-            allowed = model.FEE_STARTS if name == "fee_start" else model.MODES
-            if value not in allowed:
-                raise InvalidParameter(f"'{name}' must be one of {', '.join(allowed)}")
-        policy = Policy(**said)  # type: ignore[arg-type]  # Just checked.
-        await service.set_policy(tx, policy, "operator", request.at)
-        return OwnReply(wire.policy(policy))
-
-    async def legal(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        """List the rates on file."""
-        found = await store.legal_maxima(tx)
-        return OwnReply({"items": [wire.legal(each) for each in found], "next": None})
-
-    async def add_legal(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        """Put a rate on file: a share a year, as decimal text, with its source."""
-        applies_to = request.text("applies_to", default="commercial")
-        if applies_to not in ("commercial", "government"):
-            raise InvalidParameter("'applies_to' must be commercial or government")
-        try:
-            rate = micros(request.text("rate"))
-            from_on = date.fromisoformat(request.text("from_on"))
-            until = request.text("until_on", default="")
-            until_on = date.fromisoformat(until) if until else None
-        except (InvalidAmount, ValueError) as error:
-            raise InvalidParameter("'rate' is decimal text, 'from_on' and 'until_on' are days") from error
-        if rate < 0 or (until_on is not None and until_on <= from_on):
-            raise InvalidParameter("A rate is not below nothing and ends after it begins")
-        place = request.text("jurisdiction", max_length=10)
-        new = LegalRate(
-            "government" if applies_to == "government" else "commercial",
-            place,
-            rate,
-            from_on,
-            until_on,
-            request.text("source", max_length=500),
+        before = await store.policy(tx)
+        policy = Policy(
+            body.notice or before.notice,
+            body.late_fee or before.late_fee,
+            body.suspension or before.suspension,
+            body.fee_start or before.fee_start,
         )
+        await service.set_policy(tx, policy, "operator", request.at)
+        return wire.Policy.of(policy)
+
+    async def legal(self, tx: Tx) -> Items[wire.LegalRate]:
+        """List the rates on file."""
+        return whole([wire.LegalRate.of(each) for each in await store.legal_maxima(tx)])
+
+    async def add_legal(self, tx: Tx, request: OwnRequest, body: wire.LegalRate) -> Created[wire.LegalRate]:
+        """Put a rate on file: a share a year, as decimal text, with its source."""
+        if body.rate < 0 or (body.until_on is not None and body.until_on <= body.from_on):
+            raise InvalidParameter("A rate is not below nothing and ends after it begins")
+        # A plain number: what is written down as evidence is JSON.
+        rate = int(body.rate)
+        new = LegalRate(body.applies_to, body.jurisdiction, rate, body.from_on, body.until_on, body.source)
         await service.add_legal_maxima(tx, [new], "operator", request.at)
-        return OwnReply(wire.legal(new), status=201)
+        return wire.LegalRate.of(new)

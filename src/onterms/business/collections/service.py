@@ -9,7 +9,7 @@ again changes nothing.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
@@ -41,6 +41,12 @@ SOURCE = "collections"
 _SUSPENSION = "suspension"
 _NEW_ACCOUNTS = "past_due_fees"
 _PartKey = tuple[str, str]
+# Returns the last day of the cure that began with a notice on a day; None while the customer is excused (9.8).
+Cure = Callable[[Tx, str, date], Awaitable[date | None]]
+
+
+async def _plain_cure(tx: Tx, customer_sid: str, given_on: date) -> date | None:
+    return model.cure_until(given_on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +101,12 @@ class Facts:
 class Collections:
     """Dunning of customers.
 
-    Shapes: `zone` is the operator's billing zone.
+    Shapes: `zone` is the operator's billing zone; `cure` tells how long a cure is, without one 15 days.
     """
 
-    def __init__(self, *, zone: tzinfo = UTC) -> None:
+    def __init__(self, *, zone: tzinfo = UTC, cure: Cure = _plain_cure) -> None:
         self._zone = zone
+        self._cure = cure
 
     async def review(self, tx: Tx, customer_sid: str, at: datetime) -> Dunning:
         """Look at what a customer owes and do what follows by now."""
@@ -134,12 +141,15 @@ class Collections:
         given = await notices.given_on(tx, [notice.notice_sid for notice in known])
         for notice in known:
             day = given.get(notice.notice_sid)
-            if day is not None and (notice.given_on is None or notice.voided_at is not None):
-                until = model.cure_until(day)
-                await store.date_notice(tx, customer_sid, notice.notice_sid, day, until, None)
-                cure = {"given_on": day.isoformat(), "cure_until": until.isoformat()}
-                await self._record(tx, customer_sid, notice.notice_sid, "sent", "cure", cure, at)
-            elif day is None and notice.given_on is not None and notice.voided_at is None:
+            if day is not None:
+                until = await self._cure(tx, customer_sid, day)
+                is_new = notice.given_on is None or notice.voided_at is not None
+                if is_new or until != notice.cure_until:
+                    await store.date_notice(tx, customer_sid, notice.notice_sid, day, until, None)
+                    cure = {"given_on": day.isoformat(), "cure_until": None if until is None else until.isoformat()}
+                    before = "sent" if is_new else "cure"
+                    await self._record(tx, customer_sid, notice.notice_sid, before, "cure", cure, at)
+            elif notice.given_on is not None and notice.voided_at is None:
                 await store.date_notice(tx, customer_sid, notice.notice_sid, notice.given_on, notice.cure_until, at)
                 await self._record(tx, customer_sid, notice.notice_sid, "cure", "void", {}, at)
 

@@ -1,103 +1,162 @@
-"""What our own API shows of collections."""
+"""What our own API takes and shows of collections."""
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import date
+from typing import Annotated, Any, Literal
 
-from onterms.business.collections.model import Assessed, Dunning, LateNotice, LegalRate, Policy, Proposal
+from msgspec import Meta, field
+
+from onterms.business.collections import model
 from onterms.business.invoicing import Part
-from onterms.core.money import decimal_text, minor_text
+from onterms.core.money import minor_text
+from onterms.engines.api.shapes import Amount, Json, Micros, Shape, Sid
+
+AppliesTo = Literal["commercial", "government"]
 
 
-def standing(found: Dunning, parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
-    """Render where a customer stands and what is open, and the choices a late fee is counted by."""
-    return {
-        "customer_sid": found.customer_sid,
-        "state": found.state,
-        "notice_sid": found.notice_sid,
-        "next_review_on": None if found.review_on is None else found.review_on.isoformat(),
-        "open": [
-            {
-                "invoice_sid": part.invoice_sid,
-                "part": part.part,
-                "currency": part.currency,
-                "due_on": part.due_on.isoformat(),
-                "disputed": part.disputed,
-                "fees": minor_text(part.fees, part.currency),
-                "late_fees": minor_text(part.late, part.currency),
-            }
-            for part in parts
-            if part.open
-        ],
-        "late_fee": {
-            "starts_after": policy.fee_start,
-            "counting": "simple; months by anniversary, part months by days; legal side by days of 365; rounded down",
-        },
-    }
+class ProposalsQuery(Shape):
+    """Proposals on one customer, or all."""
+
+    customer_sid: str | None = None
 
 
-def notice(found: LateNotice) -> dict[str, Any]:
-    """Render a notice of late payment with its cure."""
-    return {
-        "sid": found.notice_sid,
-        "invoice_sid": found.invoice_sid,
-        "part": found.part,
-        "given_on": None if found.given_on is None else found.given_on.isoformat(),
-        "cure_until": None if found.cure_until is None else found.cure_until.isoformat(),
-        "is_void": found.voided_at is not None,
-    }
+class ProposalDecision(Shape):
+    """What a named person decides on a proposal."""
+
+    decision: Literal["approve", "decline"]
+    decided_by: Annotated[str, Meta(max_length=200)]
 
 
-def fee(found: Assessed) -> dict[str, Any]:
-    """Render an assessed late fee."""
-    return {
-        "sid": found.sid,
-        "invoice_sid": found.invoice_sid,
-        "part": found.part,
-        "currency": found.currency,
-        "amount": minor_text(found.micros, found.currency),
-        "from": found.from_on.isoformat(),
-        "until": found.until_on.isoformat(),
-        "contract_figure": minor_text(found.contract, found.currency),
-        "legal_figure": None if found.legal is None else minor_text(found.legal, found.currency),
-        "flags": list(found.flags),
-        "assessed_by": found.assessed_by,
-    }
+class PolicyChange(Shape):
+    """The operator's switches; those left out stay."""
+
+    notice: model.Mode | None = None
+    late_fee: model.Mode | None = None
+    suspension: model.Mode | None = None
+    fee_start: model.FeeStart | None = None
 
 
-def proposal(found: Proposal) -> dict[str, Any]:
-    """Render what the operator has to decide."""
-    amount = None if found.micros is None or found.currency is None else minor_text(found.micros, found.currency)
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "kind": found.kind,
-        "invoice_sid": found.invoice_sid,
-        "part": found.part,
-        "state": found.state,
-        "currency": found.currency,
-        "amount": amount,
-        "evidence": dict(found.evidence),
-        "decided_by": found.decided_by,
-    }
+class LegalRate(Shape):
+    """A rate on file: what law allows at most, a share a year, on the days from `from_on` until before `until_on`."""
+
+    rate: Micros
+    from_on: date
+    jurisdiction: Annotated[str, Meta(max_length=10)]
+    source: Annotated[str, Meta(max_length=500)]
+    applies_to: AppliesTo = "commercial"
+    until_on: date | None = None
 
 
-def policy(found: Policy) -> dict[str, Any]:
-    """Render the operator's switches."""
-    return {
-        "notice": found.notice,
-        "late_fee": found.late_fee,
-        "suspension": found.suspension,
-        "fee_start": found.fee_start,
-    }
+class OpenPart(Shape):
+    """What is open of a part of an invoice."""
+
+    invoice_sid: Sid
+    part: str
+    currency: str
+    due_on: date
+    disputed: bool
+    fees: Amount
+    late_fees: Amount
 
 
-def legal(found: LegalRate) -> dict[str, Any]:
-    """Render a rate on file, a share a year."""
-    return {
-        "applies_to": found.applies_to,
-        "jurisdiction": found.jurisdiction,
-        "rate": decimal_text(found.rate),
-        "from_on": found.from_on.isoformat(),
-        "until_on": None if found.until_on is None else found.until_on.isoformat(),
-        "source": found.source,
-    }
+class LateFeeRule(Shape):
+    """The choices a late fee is counted by."""
+
+    starts_after: model.FeeStart
+    counting: str = "simple; months by anniversary, part months by days; legal side by days of 365; rounded down"
+
+
+class DunningStanding(Shape):
+    """Where a customer stands and what is open."""
+
+    customer_sid: Sid
+    state: model.State
+    notice_sid: Sid | None
+    review_on: date | None = field(name="next_review_on")
+    open: list[OpenPart]
+    late_fee: LateFeeRule
+
+
+class LateNotice(Shape):
+    """A notice of late payment with its cure."""
+
+    notice_sid: Sid = field(name="sid")
+    invoice_sid: Sid
+    part: str
+    given_on: date | None
+    cure_until: date | None
+    is_void: bool
+
+
+class Fee(Shape):
+    """An assessed late fee."""
+
+    sid: Sid
+    invoice_sid: Sid
+    part: str
+    currency: str
+    amount: Amount
+    from_on: date = field(name="from")
+    until_on: date = field(name="until")
+    contract_figure: Amount
+    legal_figure: Amount | None
+    flags: list[str]
+    assessed_by: str
+
+
+class Proposal(Shape):
+    """What the operator has to decide."""
+
+    sid: Sid
+    customer_sid: Sid
+    kind: str
+    invoice_sid: str | None
+    part: str
+    state: str
+    currency: str | None
+    amount: Amount | None
+    evidence: Json
+    decided_by: str | None
+
+
+class Policy(Shape):
+    """The operator's switches."""
+
+    notice: model.Mode
+    late_fee: model.Mode
+    suspension: model.Mode
+    fee_start: model.FeeStart
+
+
+def standing(found: model.Dunning, parts: Sequence[Part], policy: model.Policy) -> DunningStanding:
+    """Show where a customer stands and what is open, and the choices a late fee is counted by."""
+    shown = [
+        OpenPart.of(part, fees=minor_text(part.fees, part.currency), late_fees=minor_text(part.late, part.currency))
+        for part in parts
+        if part.open
+    ]
+    return DunningStanding.of(found, open=shown, late_fee=LateFeeRule(policy.fee_start))
+
+
+def notice(found: model.LateNotice) -> LateNotice:
+    """Show a notice of late payment."""
+    return LateNotice.of(found, is_void=found.voided_at is not None)
+
+
+def fee(found: model.Assessed) -> Fee:
+    """Show an assessed late fee."""
+    code = found.currency
+    return Fee.of(
+        found,
+        amount=minor_text(found.micros, code),
+        contract_figure=minor_text(found.contract, code),
+        legal_figure=None if found.legal is None else minor_text(found.legal, code),
+    )
+
+
+def proposal(found: model.Proposal) -> Proposal:
+    """Show what the operator has to decide."""
+    amount: Any = None
+    if found.micros is not None and found.currency is not None:
+        amount = minor_text(found.micros, found.currency)
+    return Proposal.of(found, amount=amount)

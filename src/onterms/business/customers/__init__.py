@@ -1,6 +1,14 @@
 """Customers: who owes, who they are related to, whom to write to, where they live. The door."""
 
-from onterms.business.customers.api import Api, actor_of, customer_of_request, refuse_weak_credentials
+from onterms.business.customers.api import (
+    Actor,
+    Api,
+    Mine,
+    MineToChange,
+    actor_of,
+    customer_of_request,
+    refuse_weak_credentials,
+)
 from onterms.business.customers.errors import Conflict, TermsForbid, Unprocessable
 from onterms.business.customers.events import (
     ASSIGNMENT_DECIDED,
@@ -26,10 +34,20 @@ from onterms.business.customers.model import (
     SignUp,
     Task,
 )
-from onterms.business.customers.service.conduct import end_mark, end_user, mark_end_user, marks, score
+from onterms.business.customers.service.conduct import (
+    MARKS_CHANNEL,
+    customers_with_marks,
+    end_mark,
+    end_user,
+    mark_end_user,
+    marks,
+    marks_of,
+    score,
+)
 from onterms.business.customers.service.customers import (
     accounts_of,
     announce,
+    change_flags,
     contacts,
     customer_of,
     customer_of_sender,
@@ -45,10 +63,12 @@ from onterms.business.customers.service.relations import (
     administrator,
     affiliates,
     obligors,
+    owners,
     require_claimant,
 )
 from onterms.business.customers.service.signing_up import SigningUp, Texts, make_of_account
 from onterms.business.customers.tasks import Tasks
+from onterms.business.customers.wire import Signer
 
 __all__ = [
     "ASSIGNMENT_DECIDED",
@@ -59,7 +79,9 @@ __all__ = [
     "DOMICILE_CHANGED",
     "INCIDENT_REPORTED",
     "KEYS_REVOKED",
+    "MARKS_CHANNEL",
     "TASK_OPENED",
+    "Actor",
     "Api",
     "Assignment",
     "Conflict",
@@ -70,8 +92,11 @@ __all__ = [
     "EndUser",
     "Incident",
     "Mark",
+    "Mine",
+    "MineToChange",
     "SignUp",
     "SignedUp",
+    "Signer",
     "SigningUp",
     "Task",
     "Tasks",
@@ -83,11 +108,13 @@ __all__ = [
     "administrator",
     "affiliates",
     "announce",
+    "change_flags",
     "contacts",
     "customer_of",
     "customer_of_request",
     "customer_of_sender",
     "customers_of",
+    "customers_with_marks",
     "domiciles",
     "end_mark",
     "end_user",
@@ -96,8 +123,10 @@ __all__ = [
     "make_of_account",
     "mark_end_user",
     "marks",
+    "marks_of",
     "obligors",
     "open_task",
+    "owners",
     "refuse_weak_credentials",
     "require",
     "require_claimant",

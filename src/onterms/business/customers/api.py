@@ -1,18 +1,21 @@
 """The room's routes under /commercial/v1."""
 
+from datetime import date
+from typing import Annotated
+
+from msgspec import UNSET
+
 from onterms.business.customers import wire
 from onterms.business.customers.errors import TermsForbid
 from onterms.business.customers.model import Customer
 from onterms.business.customers.service import assignments, conduct, customers, relations
-from onterms.business.customers.service.signing_up import Admission, CreateAccount, SigningUp, Texts
+from onterms.business.customers.service.signing_up import Admission, CreateAccount, Joined, SigningUp, Texts
 from onterms.core.calendar import day_of
 from onterms.core.db import Tx
 from onterms.core.errors import Forbidden, InvalidParameter, NotFound
 from onterms.core.ids import SID
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
-
-_FLAGS = ("name", "size", "gov_kind")
-_FLAG_DAYS = ("partner_since", "partner_until")
+from onterms.engines.api.own import Created, Found, OwnReply, OwnRequest, OwnRoute, Shows
+from onterms.engines.api.shapes import Items, Paging, page, whole
 
 
 def _nowhere(request: OwnRequest) -> tuple[str, str]:
@@ -56,6 +59,21 @@ def refuse_weak_credentials(request: OwnRequest) -> None:
         raise Forbidden("This needs the account's auth token or a main key")
 
 
+async def _mine_to_change(tx: Tx, request: OwnRequest) -> Customer:
+    refuse_weak_credentials(request)
+    return await customer_of_request(tx, request)
+
+
+async def _actor(tx: Tx, request: OwnRequest) -> str:
+    return actor_of(request)
+
+
+# Parameters of handlers: the customer that a request is about, the same where weak credentials do not do, and who acts.
+Mine = Annotated[Customer, Found(customer_of_request, ("customer_sid",))]
+MineToChange = Annotated[Customer, Found(_mine_to_change, ("customer_sid",))]
+Actor = Annotated[str, Found(_actor)]
+
+
 class Api:
     """Customers, sign-ups, contacts, affiliates, accounts, end users, incidents and assignments."""
 
@@ -66,9 +84,10 @@ class Api:
         texts: Texts,
         *,
         admission: Admission | None = None,
+        joined: Joined | None = None,
         origin: wire.Origin = _nowhere,
     ) -> None:
-        self._signing_up = SigningUp(create_account, texts, admission)
+        self._signing_up = SigningUp(create_account, texts, admission, joined)
         self._revoke_keys = revoke_keys
         self._origin = origin
 
@@ -134,265 +153,188 @@ class Api:
 
     # Customers
 
-    async def sign_up(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        made = await self._signing_up.sign_up(tx, wire.sign_up(request, self._origin), request.at)
-        return OwnReply(wire.signed_up(made), 201)
+    async def sign_up(self, tx: Tx, request: OwnRequest, body: wire.SignUp) -> Created[wire.SignedUp]:
+        return wire.signed_up(await self._signing_up.sign_up(tx, body.read(self._origin(request)), request.at))
 
-    async def list_customers(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_customers(self, tx: Tx, request: OwnRequest, query: Paging) -> Items[wire.Customer]:
         today = day_of(request.at)
         if not request.operator:
-            return OwnReply(wire.listed([wire.customer(await customer_of_request(tx, request), today)]))
-        found = await customers.list_customers(tx, request.query.get("next", ""), wire.PAGE_SIZE + 1)
-        following = found[wire.PAGE_SIZE - 1].sid if len(found) > wire.PAGE_SIZE else None
-        return OwnReply(wire.listed([wire.customer(one, today) for one in found[: wire.PAGE_SIZE]], following))
+            return whole([wire.customer(await customer_of_request(tx, request), today)])
+        found = await customers.list_customers(tx, query.next, wire.PAGE_SIZE + 1)
+        return page([wire.customer(one, today) for one in found], wire.PAGE_SIZE)
 
-    async def fetch(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        on = wire.day(request.query.get("on", day_of(request.at).isoformat()), "on")
-        as_of = await customers.require(tx, customer.sid, on)
-        return OwnReply(wire.customer(as_of, on))
+    async def fetch(self, tx: Tx, request: OwnRequest, mine: Mine, query: wire.OnDay) -> wire.Customer:
+        on = query.on or day_of(request.at)
+        return wire.customer(await customers.require(tx, mine.sid, on), on)
 
-    async def change_flags(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        changes = {name: wire.optional(request, name) for name in _FLAGS if name in request.body}
-        if "size" in changes and changes["size"] not in ("micro", "small", "other"):
-            raise InvalidParameter("'size' must be micro, small or other")
-        if "name" in changes and not changes["name"]:
+    async def change_flags(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, body: wire.Flags
+    ) -> wire.Customer:
+        if body.name == "":
             raise InvalidParameter("'name' must not be empty")
-        values: dict[str, object] = dict(changes)
-        for name in _FLAG_DAYS:
-            if name in request.body:
-                written = wire.optional(request, name)
-                values[name] = None if written is None else wire.day(written, name)
-        if "nonprofit" in request.body:
-            values["nonprofit"] = wire.flag(request, "nonprofit")
-        evidence = wire.prose(request, "evidence", "")
-        changed = await customers.change_flags(tx, customer.sid, values, actor_of(request), evidence, request.at)
-        return OwnReply(wire.customer(changed, day_of(request.at)))
+        changed = await customers.change_flags(tx, mine.sid, body.changes(), actor, body.evidence, request.at)
+        return wire.customer(changed, day_of(request.at))
 
-    async def list_domiciles(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.domicile(one) for one in await customers.domiciles(tx, customer.sid)]))
+    async def list_domiciles(self, tx: Tx, mine: Mine) -> Items[wire.Domicile]:
+        return whole([wire.Domicile.of(one) for one in await customers.domiciles(tx, mine.sid)])
 
-    async def change_domicile(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        made = await customers.change_domicile(
-            tx,
-            customer.sid,
-            wire.text(request, "country"),
-            wire.text(request, "subdivision", ""),
-            wire.day_or(request, "from_on", day_of(request.at)),
-            wire.prose(request, "evidence"),
-            actor_of(request),
-            request.at,
-        )
-        return OwnReply(wire.domicile(made), 201)
+    async def change_domicile(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, body: wire.NewDomicile
+    ) -> Created[wire.Domicile]:
+        from_on = body.from_on or day_of(request.at)
+        place = (body.country, body.subdivision, from_on)
+        return wire.Domicile.of(await customers.change_domicile(tx, mine.sid, *place, body.evidence, actor, request.at))
 
-    async def list_tasks(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.task(one) for one in await customers.tasks_of(tx, customer.sid)]))
+    async def list_tasks(self, tx: Tx, mine: Mine) -> Items[wire.CustomerTask]:
+        return whole([wire.CustomerTask.of(one) for one in await customers.tasks_of(tx, mine.sid)])
 
-    async def attest(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        if not wire.flag(request, "compliance"):
+    async def attest(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.NewAttestation
+    ) -> Created[wire.Attestation]:
+        if not body.compliance:
             raise InvalidParameter("'compliance' must be true")
-        due_on = await customers.attest_compliance(tx, customer.sid, actor_of(request), request.at)
-        return OwnReply({"attested_on": day_of(request.at).isoformat(), "due_on": due_on.isoformat()}, 201)
+        due_on = await customers.attest_compliance(tx, mine.sid, actor, request.at)
+        return wire.Attestation(day_of(request.at), due_on)
 
-    async def show_score(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply({"customer_sid": customer.sid, "score": await conduct.score(tx, customer.sid)})
+    async def show_score(self, tx: Tx, mine: Mine) -> wire.Score:
+        return wire.Score(mine.sid, await conduct.score(tx, mine.sid))
 
     # Accounts
 
-    async def list_accounts(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
+    async def list_accounts(self, tx: Tx, request: OwnRequest, mine: Mine) -> Items[wire.AccountParties]:
         on = day_of(request.at)
-        items = [
-            {
-                "account_sid": account_sid,
-                "obligors": sorted(await relations.obligors(tx, account_sid, on)),
-                "administrator_sid": await relations.administrator(tx, customer.sid, account_sid, on),
-            }
-            for account_sid in await customers.accounts_of(tx, customer.sid)
-        ]
-        return OwnReply(wire.listed(items))
+        return whole([await _parties(tx, mine.sid, sid, on) for sid in await customers.accounts_of(tx, mine.sid)])
 
-    async def change_account(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        account_sid = await customers.require_account(tx, customer.sid, request.path["account_sid"])
-        if "obligor_sid" in request.body:
+    async def change_account(
+        self,
+        tx: Tx,
+        request: OwnRequest,
+        mine: MineToChange,
+        actor: Actor,
+        account_sid: str,
+        body: wire.AccountChange,
+    ) -> Annotated[OwnReply, Shows(wire.AccountParties) | Shows(wire.VoidAssignment, 409)]:
+        account_sid = await customers.require_account(tx, mine.sid, account_sid)
+        if body.obligor_sid is not UNSET:
             # Written down rather than refused, so that the attempt leaves its trace (9.2 void).
-            to_sid = wire.sid(request, "obligor_sid")
-            void = await assignments.force(tx, customer.sid, to_sid, actor_of(request), request.at)
-            return OwnReply({"clause": "9.2", "reason": "assignment_void", **wire.assignment(void)}, 409)
-        from_on = wire.day_or(request, "from_on", day_of(request.at))
-        given = (tx, customer.sid, account_sid)
-        if "administrator_sid" in request.body:
-            found = wire.optional(request, "administrator_sid")
-            await relations.set_administrator(*given, found, from_on, actor_of(request), request.at)
-        if "user_sid" in request.body:
-            found = wire.optional(request, "user_sid")
-            await relations.set_user(*given, found, from_on, actor_of(request), request.at)
-        return OwnReply(
-            {
-                "account_sid": account_sid,
-                "obligors": sorted(await relations.obligors(tx, account_sid, from_on)),
-                "administrator_sid": await relations.administrator(tx, customer.sid, account_sid, from_on),
-            }
-        )
+            void = await assignments.force(tx, mine.sid, body.obligor_sid, actor, request.at)
+            return OwnReply(wire.VoidAssignment.of(void, clause="9.2"), 409)
+        from_on = body.from_on or day_of(request.at)
+        given = (tx, mine.sid, account_sid)
+        if body.administrator_sid is not UNSET:
+            await relations.set_administrator(*given, body.administrator_sid, from_on, actor, request.at)
+        if body.user_sid is not UNSET:
+            await relations.set_user(*given, body.user_sid, from_on, actor, request.at)
+        return OwnReply(await _parties(tx, mine.sid, account_sid, from_on))
 
     # Contacts
 
-    async def list_contacts(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await customers.contacts(tx, customer.sid, request.query.get("kind"))
-        return OwnReply(wire.listed([wire.contact(one) for one in found]))
+    async def list_contacts(self, tx: Tx, mine: Mine, query: wire.ContactQuery) -> Items[wire.Contact]:
+        return whole([wire.Contact.of(one) for one in await customers.contacts(tx, mine.sid, query.kind)])
 
-    async def add_contact(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        made = await customers.add_contact(
-            tx,
-            customer.sid,
-            wire.text(request, "kind"),
-            wire.text(request, "address"),
-            wire.text(request, "name", ""),
-            actor_of(request),
-            request.at,
-        )
-        return OwnReply(wire.contact(made), 201)
+    async def add_contact(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.NewContact
+    ) -> Created[wire.Contact]:
+        given = (body.kind, body.address, body.name)
+        return wire.Contact.of(await customers.add_contact(tx, mine.sid, *given, actor, request.at))
 
-    async def remove_contact(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        await customers.remove_contact(tx, customer.sid, request.path["sid"], actor_of(request), request.at)
-        return OwnReply({"sid": request.path["sid"], "removed_at": request.at.isoformat()})
+    async def remove_contact(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, sid: str
+    ) -> wire.Removed:
+        await customers.remove_contact(tx, mine.sid, sid, actor, request.at)
+        return wire.Removed(sid, request.at)
 
-    async def verify_contact(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        await customers.verify_contact(tx, customer.sid, request.path["sid"], request.at)
-        return OwnReply({"sid": request.path["sid"], "verified_at": request.at.isoformat()})
+    async def verify_contact(self, tx: Tx, request: OwnRequest, mine: Mine, sid: str) -> wire.Verified:
+        await customers.verify_contact(tx, mine.sid, sid, request.at)
+        return wire.Verified(sid, request.at)
 
     # Relations
 
-    async def list_affiliates(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        on = wire.day(request.query.get("on", day_of(request.at).isoformat()), "on")
-        names = await relations.organization_names(tx, sorted(await relations.affiliates(tx, customer.sid, on)))
-        items = [{"sid": sid, "name": name, "on": on.isoformat()} for sid, name in sorted(names.items())]
-        return OwnReply(wire.listed(items))
+    async def list_affiliates(
+        self, tx: Tx, request: OwnRequest, mine: Mine, query: wire.OnDay
+    ) -> Items[wire.Affiliate]:
+        on = query.on or day_of(request.at)
+        names = await relations.organization_names(tx, sorted(await relations.affiliates(tx, mine.sid, on)))
+        return whole([wire.Affiliate(sid, name, on) for sid, name in sorted(names.items())])
 
-    async def add_organization(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        name = wire.text(request, "name")
-        sid = await relations.add_organization(tx, name, wire.text(request, "country"), request.at)
-        return OwnReply({"sid": sid, "name": name}, 201)
+    async def add_organization(
+        self, tx: Tx, request: OwnRequest, body: wire.NewOrganization
+    ) -> Created[wire.Organization]:
+        return wire.Organization(await relations.add_organization(tx, body.name, body.country, request.at), body.name)
 
-    async def list_ownerships(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        rows = await relations.ownerships(tx, request.query.get("organization_sid", ""))
-        return OwnReply(wire.listed([wire.ownership(row) for row in rows]))
+    async def list_ownerships(self, tx: Tx, query: wire.OwnershipQuery) -> Items[wire.Ownership]:
+        return whole([wire.ownership(row) for row in await relations.ownerships(tx, query.organization_sid)])
 
-    async def add_ownership(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        until = wire.optional(request, "until_on")
+    async def add_ownership(self, tx: Tx, request: OwnRequest, body: wire.NewOwnership) -> Created[wire.Made]:
         sid = await relations.add_ownership(
             tx,
-            wire.sid(request, "parent_sid"),
-            wire.sid(request, "child_sid"),
-            wire.text(request, "percent"),
-            wire.day_or(request, "from_on", day_of(request.at)),
-            None if until is None else wire.day(until, "until_on"),
-            wire.prose(request, "evidence", ""),
+            body.parent_sid,
+            body.child_sid,
+            body.percent,
+            body.from_on or day_of(request.at),
+            body.until_on,
+            body.evidence,
             request.at,
         )
-        return OwnReply({"sid": sid}, 201)
+        return wire.Made(sid)
 
-    async def end_ownership(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        until_on = wire.day(wire.text(request, "until_on"), "until_on")
-        await relations.end_ownership(tx, request.path["sid"], until_on)
-        return OwnReply({"sid": request.path["sid"], "until_on": until_on.isoformat()})
+    async def end_ownership(self, tx: Tx, sid: str, body: wire.OwnershipEnd) -> wire.OwnershipEnded:
+        await relations.end_ownership(tx, sid, body.until_on)
+        return wire.OwnershipEnded(sid, body.until_on)
 
     # End users and incidents
 
-    async def list_marks(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await conduct.marks(tx, customer.sid, request.query.get("identity"), request.query.get("kind"))
-        return OwnReply(wire.listed([wire.mark(one) for one in found]))
+    async def list_marks(self, tx: Tx, mine: Mine, query: wire.MarkQuery) -> Items[wire.Mark]:
+        return whole([wire.Mark.of(one) for one in await conduct.marks(tx, mine.sid, query.identity, query.kind)])
 
-    async def add_mark(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        kind = wire.text(request, "kind")
-        if kind == "sanctions" and not request.operator:
+    async def add_mark(self, tx: Tx, request: OwnRequest, mine: Mine, body: wire.NewMark) -> Created[wire.Mark]:
+        if body.kind == "sanctions" and not request.operator:
             raise TermsForbid("Hits on lists are the operator's to record", "5.2 lists", "operator_only")
-        note = wire.prose(request, "note", "")
-        identity = wire.text(request, "identity")
-        return OwnReply(wire.mark(await conduct.mark_end_user(tx, customer.sid, identity, kind, note, request.at)), 201)
+        given = (body.identity, body.kind, body.note)
+        return wire.Mark.of(await conduct.mark_end_user(tx, mine.sid, *given, request.at))
 
-    async def confirm_mark(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        await conduct.confirm_mark(tx, customer.sid, request.path["sid"], request.at)
-        return OwnReply({"sid": request.path["sid"], "confirmed_at": request.at.isoformat()})
+    async def confirm_mark(self, tx: Tx, request: OwnRequest, mine: Mine, sid: str) -> wire.Confirmed:
+        await conduct.confirm_mark(tx, mine.sid, sid, request.at)
+        return wire.Confirmed(sid, request.at)
 
-    async def list_incidents(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.incident(one) for one in await conduct.incidents(tx, customer.sid)]))
+    async def list_incidents(self, tx: Tx, mine: Mine) -> Items[wire.Incident]:
+        return whole([wire.incident(one) for one in await conduct.incidents(tx, mine.sid)])
 
-    async def report_incident(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        noticed = wire.optional(request, "noticed_at")
-        made = await conduct.report_incident(
-            tx,
-            customer.sid,
-            wire.sid(request, "account_sid"),
-            wire.prose(request, "description"),
-            None if noticed is None else wire.instant(noticed, "noticed_at"),
-            actor_of(request),
-            request.at,
-        )
-        return OwnReply(wire.incident(made), 201)
+    async def report_incident(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, body: wire.NewIncident
+    ) -> Created[wire.Incident]:
+        given = (body.account_sid, body.description, body.noticed_at)
+        return wire.incident(await conduct.report_incident(tx, mine.sid, *given, actor, request.at))
 
-    async def revoke_keys(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        revoked = await conduct.revoke_keys(
-            tx, self._revoke_keys, customer.sid, request.path["sid"], actor_of(request), request.at
-        )
-        return OwnReply(wire.incident(revoked))
+    async def revoke_keys(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, sid: str
+    ) -> wire.Incident:
+        return wire.incident(await conduct.revoke_keys(tx, self._revoke_keys, mine.sid, sid, actor, request.at))
 
-    async def close_incident(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        closed = await conduct.close_incident(tx, customer.sid, request.path["sid"], actor_of(request), request.at)
-        return OwnReply(wire.incident(closed))
+    async def close_incident(self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, sid: str) -> wire.Incident:
+        return wire.incident(await conduct.close_incident(tx, mine.sid, sid, actor, request.at))
 
     # Assignments
 
-    async def list_assignments(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await assignments.list_assignments(tx, customer.sid)
-        return OwnReply(wire.listed([wire.assignment(one) for one in found]))
+    async def list_assignments(self, tx: Tx, mine: Mine) -> Items[wire.Assignment]:
+        return whole([wire.Assignment.of(one) for one in await assignments.list_assignments(tx, mine.sid)])
 
-    async def request_assignment(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        made = await assignments.request_assignment(
-            tx,
-            customer.sid,
-            wire.sid(request, "to_sid"),
-            wire.text(request, "basis", "other"),
-            wire.prose(request, "proof", ""),
-            actor_of(request),
-            request.at,
-        )
-        return OwnReply(wire.assignment(made), 201)
+    async def request_assignment(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.NewAssignment
+    ) -> Created[wire.Assignment]:
+        given = (body.to_sid, body.basis, body.proof)
+        return wire.Assignment.of(await assignments.request_assignment(tx, mine.sid, *given, actor, request.at))
 
-    async def decide(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        event = wire.text(request, "decision")
-        if event not in ("consent", "refuse"):
-            raise InvalidParameter("'decision' must be consent or refuse")
-        reason = wire.prose(request, "reason", "")
-        decided = await assignments.decide(
-            tx, customer.sid, request.path["sid"], event, reason, actor_of(request), request.at
-        )
-        return OwnReply(wire.assignment(decided))
+    async def decide(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, sid: str, body: wire.AssignmentDecision
+    ) -> wire.Assignment:
+        given = (sid, body.decision, body.reason)
+        return wire.Assignment.of(await assignments.decide(tx, mine.sid, *given, actor, request.at))
+
+
+async def _parties(tx: Tx, customer_sid: str, account_sid: str, on: date) -> wire.AccountParties:
+    return wire.AccountParties(
+        account_sid,
+        sorted(await relations.obligors(tx, account_sid, on)),
+        await relations.administrator(tx, customer_sid, account_sid, on),
+    )

@@ -18,6 +18,9 @@ from onterms.business.customers.model import (
 )
 from onterms.core.db import Row, Tx
 
+# Said with the customer at each new mark.
+MARKS_CHANNEL = "onterms_marks"
+
 _NAMES = {
     kind: ", ".join(f.name for f in fields(kind)) for kind in (Contact, EndUser, Mark, Incident, Assignment, Task)
 }
@@ -272,6 +275,18 @@ async def ownerships(tx: Tx, organization_sid: str) -> list[Row]:
     )
 
 
+async def owners(tx: Tx, organization_sid: str, on: date) -> list[Row]:
+    """List name and country of the organizations that hold a share of one on a day."""
+    return await tx.fetch(
+        """
+        SELECT DISTINCT p.name, p.country FROM ownerships o JOIN organizations p ON p.sid = o.parent_sid
+        WHERE o.child_sid = $1 AND o.from_on <= $2 AND (o.until_on IS NULL OR o.until_on > $2)
+        """,
+        organization_sid,
+        on,
+    )
+
+
 async def affiliates(tx: Tx, organization_sid: str, on: date) -> set[str]:
     """Return every organization joined by control, up and down, without the one asked about.
 
@@ -392,6 +407,31 @@ async def insert_mark(tx: Tx, customer_sid: str, mark: Mark) -> None:
         mark.created_at,
         mark.confirmed_at,
     )
+    await tx.execute("SELECT pg_notify($1, $2)", MARKS_CHANNEL, customer_sid)
+
+
+async def marks_of(tx: Tx, pairs: Sequence[tuple[str, str]], kinds: Sequence[str]) -> list[Mark]:
+    """List the open marks of some kinds of many end users: (customer_sid, identity)."""
+    rows = await tx.fetch(
+        f"""
+        SELECT {_NAMES[Mark]} FROM end_user_marks
+        WHERE (customer_sid, identity) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+              AND ended_at IS NULL AND kind = ANY($3::text[])
+        """,
+        [customer_sid for customer_sid, _ in pairs],
+        [identity for _, identity in pairs],
+        list(kinds),
+    )
+    return [Mark(**dict(row)) for row in rows]
+
+
+async def customers_with_marks(tx: Tx, kinds: Sequence[str]) -> set[str]:
+    """Return every customer with an open mark of some kinds."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT customer_sid FROM end_user_marks WHERE ended_at IS NULL AND kind = ANY($1::text[])",
+        list(kinds),
+    )
+    return {row["customer_sid"] for row in rows}
 
 
 async def marks(tx: Tx, customer_sid: str, identity: str | None, kind: str | None) -> list[Mark]:

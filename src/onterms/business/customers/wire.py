@@ -1,269 +1,418 @@
 """The outside shapes of this room: what requests hold and what answers show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any
+from typing import Literal
 
-from onterms.business.customers.model import (
-    Assignment,
-    Consent,
-    Contact,
-    Customer,
-    Domicile,
-    Incident,
-    Mark,
-    SignedUp,
-    SignUp,
-    Task,
-    percent_text,
-)
+from msgspec import UNSET, UnsetType, field
+
+from onterms.business.customers import model
+from onterms.business.customers.model import percent_text
 from onterms.core.db import Row
-from onterms.core.errors import InvalidParameter
-from onterms.core.ids import SID
 from onterms.engines.api.own import OwnRequest
+from onterms.engines.api.shapes import Instant, Prose, Shape, Sid, Text
 
 # Tells where a request came from, as evidence: (address, request id). The front door knows; headers could be forged.
 Origin = Callable[[OwnRequest], tuple[str, str]]
 
 PAGE_SIZE = 50
-_TEXT_MAX = 400
-_PROSE_MAX = 10_000
 
 
-def text(request: OwnRequest, name: str, default: str | None = None, *, max_length: int = _TEXT_MAX) -> str:
-    """Read a string of the body without NUL, which PostgreSQL stores nowhere."""
-    value = request.text(name, default=default, max_length=max_length)
-    if "\0" in value:
-        raise InvalidParameter(f"'{name}' must not hold NUL")
-    return value
+class Signer(Shape):
+    """Who agrees, in which role and with what authority."""
+
+    signer_name: Text = ""
+    signer_role: Text = ""
+    authority: bool = False
+
+    def consent(self, origin: tuple[str, str]) -> model.Consent:
+        """Join it to where the request came from."""
+        return model.Consent(self.signer_name, self.signer_role, self.authority, *origin)
 
 
-def prose(request: OwnRequest, name: str, default: str | None = None) -> str:
-    """Read a longer string."""
-    return text(request, name, default, max_length=_PROSE_MAX)
+class SignUp(Signer, kw_only=True):
+    """An organization that wants to become a customer."""
+
+    organization_name: Text
+    country: Text
+    subdivision: Text = ""
+    org_type: Text
+    size: Text = "other"
+    nonprofit: bool = False
+    use: Text
+    email: Text
+    accepted_version: Text | None = None
+    compliance: bool = False
+    no_antisocial_forces: bool = False
+    waiver_version: Text | None = None
+    served_in: tuple[str, ...] = ()
+    gov_kind: Text | None = None
+
+    def read(self, origin: tuple[str, str]) -> model.SignUp:
+        """Turn it into the room's own."""
+        return model.SignUp(
+            name=self.organization_name,
+            country=self.country,
+            subdivision=self.subdivision,
+            org_type=self.org_type,
+            size=self.size,
+            nonprofit=self.nonprofit,
+            use=self.use,
+            email=self.email,
+            accepted_version=self.accepted_version,
+            consent=self.consent(origin),
+            compliance=self.compliance,
+            no_antisocial_forces=self.no_antisocial_forces,
+            waiver_version=self.waiver_version,
+            served_in=self.served_in,
+            gov_kind=self.gov_kind,
+        )
 
 
-def optional(request: OwnRequest, name: str) -> str | None:
-    """Read a string that may be missing or null."""
-    return None if request.body.get(name) is None else text(request, name)
+class Flags(Shape):
+    """What the operator verified; what is left out stays."""
+
+    name: Text | UnsetType = UNSET
+    size: Literal["micro", "small", "other"] | UnsetType = UNSET
+    gov_kind: Text | UnsetType | None = UNSET
+    partner_since: date | UnsetType | None = UNSET
+    partner_until: date | UnsetType | None = UNSET
+    nonprofit: bool | UnsetType = UNSET
+    evidence: Prose = ""
+
+    def changes(self) -> dict[str, object]:
+        """Return what is to change."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__ if name != "evidence"}
+        return {name: value for name, value in given.items() if value is not UNSET}
 
 
-def flag(request: OwnRequest, name: str) -> bool:
-    """Read a boolean that is false where it is missing; nothing but `true` is a yes."""
-    value = request.body.get(name, False)
-    if not isinstance(value, bool):
-        raise InvalidParameter(f"'{name}' must be true or false")
-    return value
+class NewDomicile(Shape):
+    """Where a customer lives from a day on, today where none is named."""
+
+    country: Text
+    evidence: Prose
+    subdivision: Text = ""
+    from_on: date | None = None
 
 
-def day(value: str, name: str) -> date:
-    """Read a calendar day."""
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise InvalidParameter(f"'{name}' must be a day such as 2025-03-01") from None
+class NewAttestation(Shape):
+    """A customer attests that it complies."""
+
+    compliance: bool = False
 
 
-def day_or(request: OwnRequest, name: str, default: date) -> date:
-    """Read a day of the body, or take the default."""
-    value = optional(request, name)
-    return default if value is None else day(value, name)
+class AccountChange(Shape):
+    """Who administers or uses an account from a day on; naming who owes it is recorded as void (9.2)."""
+
+    obligor_sid: Sid | UnsetType = UNSET
+    administrator_sid: Text | UnsetType | None = UNSET
+    user_sid: Text | UnsetType | None = UNSET
+    from_on: date | None = None
 
 
-def instant(value: str, name: str) -> datetime:
-    """Read an instant with its offset."""
-    try:
-        found = datetime.fromisoformat(value)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidParameter(f"'{name}' must be an instant such as 2025-03-01T10:00:00Z")
-    return found
+class ContactQuery(Shape):
+    """Contacts of a kind, or all."""
+
+    kind: str | None = None
 
 
-def sid(request: OwnRequest, name: str) -> str:
-    """Read a SID of the body."""
-    value = text(request, name)
-    if not SID.match(value):
-        raise InvalidParameter(f"'{name}' must be a SID")
-    return value
+class NewContact(Shape):
+    """A person or address for one kind of matter."""
+
+    kind: Text
+    address: Text
+    name: Text = ""
 
 
-def consent(request: OwnRequest, origin: Origin) -> Consent:
-    """Read who agrees, in which role and with what authority."""
-    ip, request_id = origin(request)
-    return Consent(
-        text(request, "signer_name", ""),
-        text(request, "signer_role", ""),
-        flag(request, "authority"),
-        ip,
-        request_id,
-    )
+class OnDay(Shape):
+    """A day, today where none is named."""
+
+    on: date | None = None
 
 
-def sign_up(request: OwnRequest, origin: Origin) -> SignUp:
-    """Read a sign-up."""
-    served = request.body.get("served_in", [])
-    if not isinstance(served, list) or not all(isinstance(country, str) for country in served):
-        raise InvalidParameter("'served_in' must be a list of countries")
-    return SignUp(
-        name=text(request, "organization_name"),
-        country=text(request, "country"),
-        subdivision=text(request, "subdivision", ""),
-        org_type=text(request, "org_type"),
-        size=text(request, "size", "other"),
-        nonprofit=flag(request, "nonprofit"),
-        use=text(request, "use"),
-        email=text(request, "email"),
-        accepted_version=optional(request, "accepted_version"),
-        consent=consent(request, origin),
-        compliance=flag(request, "compliance"),
-        no_antisocial_forces=flag(request, "no_antisocial_forces"),
-        waiver_version=optional(request, "waiver_version"),
-        served_in=tuple(served),
-        gov_kind=optional(request, "gov_kind"),
-    )
+class NewOrganization(Shape):
+    """An organization beside the customers, for shares."""
+
+    name: Text
+    country: Text
 
 
-def signed_up(made: SignedUp) -> dict[str, Any]:
-    """Render a new customer with the credentials of its account, which are shown this once."""
-    return {
-        "customer": customer(made.customer),
-        "account_sid": made.credentials.account_sid,
-        "auth_token": made.credentials.auth_token,
-        "test_account_sid": made.credentials.test_account_sid,
-        "test_auth_token": made.credentials.test_auth_token,
-        "acceptance_sid": made.acceptance_sid,
-    }
+class OwnershipQuery(Shape):
+    """Shares of or in an organization."""
+
+    organization_sid: str = ""
 
 
-def customer(found: Customer, on: date | None = None) -> dict[str, Any]:
-    """Render a customer."""
-    return {
-        "sid": found.sid,
-        "name": found.name,
-        "org_type": found.org_type,
-        "size": found.size,
-        "nonprofit": found.nonprofit,
-        "corporate": found.corporate,
-        "business_use": found.business_use,
-        "gov_kind": found.gov_kind,
-        "gov_verified": found.gov_verified,
-        "country": found.country,
-        "subdivision": found.subdivision,
-        "currency": found.currency,
-        "compliance_attested_on": found.compliance_attested_on.isoformat(),
-        "no_antisocial_forces": found.no_antisocial_forces,
-        "partner_since": _day(found.partner_since),
-        "partner_until": _day(found.partner_until),
-        "riders": sorted(found.riders(on or found.created_at.date())),
-        "date_created": found.created_at.isoformat(),
-    }
+class NewOwnership(Shape):
+    """A share of one organization in another."""
+
+    parent_sid: Sid
+    child_sid: Sid
+    percent: Text
+    from_on: date | None = None
+    until_on: date | None = None
+    evidence: Prose = ""
 
 
-def contact(found: Contact) -> dict[str, Any]:
-    """Render a contact."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "kind": found.kind,
-        "name": found.name,
-        "address": found.address,
-        "verified_at": _at(found.verified_at),
-        "date_created": found.created_at.isoformat(),
-    }
+class OwnershipEnd(Shape):
+    """When a share ended."""
+
+    until_on: date
 
 
-def domicile(found: Domicile) -> dict[str, Any]:
-    """Render a domicile."""
-    return {
-        "country": found.country,
-        "subdivision": found.subdivision,
-        "from_on": found.from_on.isoformat(),
-        "evidence": found.evidence,
-        "recorded_at": found.recorded_at.isoformat(),
-    }
+class MarkQuery(Shape):
+    """Marks of an end user, of a kind, or all."""
+
+    identity: str | None = None
+    kind: str | None = None
 
 
-def ownership(row: Row) -> dict[str, Any]:
-    """Render a share of one organization in another."""
-    return {
-        "sid": row["sid"],
-        "parent_sid": row["parent_sid"],
-        "child_sid": row["child_sid"],
-        "percent": percent_text(row["share_ppm"]),
-        "from_on": row["from_on"].isoformat(),
-        "until_on": _day(row["until_on"]),
-        "evidence": row["evidence"],
-    }
+class NewMark(Shape):
+    """Something known of an end user."""
+
+    identity: Text
+    kind: Text
+    note: Prose = ""
 
 
-def mark(found: Mark) -> dict[str, Any]:
-    """Render what is known of an end user."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "identity": found.identity,
-        "kind": found.kind,
-        "note": found.note,
-        "date_created": found.created_at.isoformat(),
-        "confirmed_at": _at(found.confirmed_at),
-    }
+class NewIncident(Shape):
+    """Unauthorized use of an account, and when it was noticed."""
+
+    account_sid: Sid
+    description: Prose
+    noticed_at: Instant | None = None
 
 
-def incident(found: Incident) -> dict[str, Any]:
-    """Render an incident."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "account_sid": found.account_sid,
-        "description": found.description,
-        "noticed_at": found.noticed_at.isoformat(),
-        "reported_at": found.reported_at.isoformat(),
-        "minutes_to_report": int((found.reported_at - found.noticed_at).total_seconds() // 60),
-        "state": found.state,
-        "keys_revoked": found.keys_revoked,
-        "keys_revoked_at": _at(found.keys_revoked_at),
-    }
+class NewAssignment(Shape):
+    """To whom a customer wants to assign its agreement, and why it may."""
+
+    to_sid: Sid
+    basis: Text = "other"
+    proof: Prose = ""
 
 
-def assignment(found: Assignment) -> dict[str, Any]:
-    """Render an assignment request."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "to_sid": found.to_sid,
-        "basis": found.basis,
-        "proof": found.proof,
-        "state": found.state,
-        "reason": found.reason,
-        "decided_by": found.decided_by,
-        "decided_at": _at(found.decided_at),
-        "date_created": found.created_at.isoformat(),
-    }
+class AssignmentDecision(Shape):
+    """The operator's answer."""
+
+    decision: Literal["consent", "refuse"]
+    reason: Prose = ""
 
 
-def task(found: Task) -> dict[str, Any]:
-    """Render a task."""
-    return {
-        "sid": found.sid,
-        "kind": found.kind,
-        "clause": found.clause,
-        "subject": found.subject,
-        "due_on": found.due_on.isoformat(),
-        "date_created": found.created_at.isoformat(),
-        "done_at": _at(found.done_at),
-    }
+class Customer(Shape):
+    """A customer."""
+
+    sid: Sid
+    name: str
+    org_type: str
+    size: str
+    nonprofit: bool
+    corporate: bool
+    business_use: bool
+    gov_kind: str | None
+    gov_verified: bool
+    country: str
+    subdivision: str
+    currency: str
+    compliance_attested_on: date
+    no_antisocial_forces: bool
+    partner_since: date | None
+    partner_until: date | None
+    riders: list[str]
+    created_at: datetime = field(name="date_created")
 
 
-def listed(items: Sequence[dict[str, Any]], next_token: str | None = None) -> dict[str, Any]:
-    """Render a list with the token of its next page."""
-    return {"items": list(items), "next": next_token}
+class SignedUp(Shape):
+    """A new customer with the credentials of its account, which are shown this once."""
+
+    customer: Customer
+    account_sid: Sid
+    auth_token: str
+    test_account_sid: Sid
+    test_auth_token: str
+    acceptance_sid: Sid
 
 
-def _at(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
+class Contact(Shape):
+    """A contact."""
+
+    sid: Sid
+    customer_sid: Sid
+    kind: str
+    name: str
+    address: str
+    verified_at: datetime | None
+    created_at: datetime = field(name="date_created")
 
 
-def _day(value: date | None) -> str | None:
-    return None if value is None else value.isoformat()
+class Removed(Shape):
+    """What was removed, and when."""
+
+    sid: Sid
+    removed_at: datetime
+
+
+class Verified(Shape):
+    """What was verified, and when."""
+
+    sid: Sid
+    verified_at: datetime
+
+
+class Confirmed(Shape):
+    """What was confirmed, and when."""
+
+    sid: Sid
+    confirmed_at: datetime
+
+
+class Domicile(Shape):
+    """Where a customer lives from a day on."""
+
+    country: str
+    subdivision: str
+    from_on: date
+    evidence: str
+    recorded_at: datetime
+
+
+class Attestation(Shape):
+    """When compliance was attested, and when it is due again."""
+
+    attested_on: date
+    due_on: date
+
+
+class Score(Shape):
+    """Confirmed complaints of end users."""
+
+    customer_sid: Sid
+    score: int
+
+
+class AccountParties(Shape):
+    """Who owes for an account, and who administers it."""
+
+    account_sid: Sid
+    obligors: list[Sid]
+    administrator_sid: Sid | None
+
+
+class Affiliate(Shape):
+    """An affiliate on a day."""
+
+    sid: Sid
+    name: str
+    on: date
+
+
+class Organization(Shape):
+    """An organization beside the customers."""
+
+    sid: Sid
+    name: str
+
+
+class Made(Shape):
+    """What was made."""
+
+    sid: Sid
+
+
+class Ownership(Shape):
+    """A share of one organization in another."""
+
+    sid: Sid
+    parent_sid: Sid
+    child_sid: Sid
+    percent: str
+    from_on: date
+    until_on: date | None
+    evidence: str
+
+
+class OwnershipEnded(Shape):
+    """A share that ended."""
+
+    sid: Sid
+    until_on: date
+
+
+class Mark(Shape):
+    """What is known of an end user."""
+
+    sid: Sid
+    customer_sid: Sid
+    identity: str
+    kind: str
+    note: str
+    created_at: datetime = field(name="date_created")
+    confirmed_at: datetime | None
+
+
+class Incident(Shape):
+    """An incident."""
+
+    sid: Sid
+    customer_sid: Sid
+    account_sid: Sid
+    description: str
+    noticed_at: datetime
+    reported_at: datetime
+    minutes_to_report: int
+    state: str
+    keys_revoked: int | None
+    keys_revoked_at: datetime | None
+
+
+class Assignment(Shape):
+    """A request to assign the agreement."""
+
+    sid: Sid
+    customer_sid: Sid
+    to_sid: Sid
+    basis: str
+    proof: str
+    state: str
+    reason: str
+    decided_by: str | None
+    decided_at: datetime | None
+    created_at: datetime = field(name="date_created")
+
+
+class VoidAssignment(Assignment):
+    """An assignment by force, which is recorded and void."""
+
+    clause: str = "9.2"
+
+
+class CustomerTask(Shape):
+    """What a customer is asked to do."""
+
+    sid: Sid
+    kind: str
+    clause: str
+    subject: str
+    due_on: date
+    created_at: datetime = field(name="date_created")
+    done_at: datetime | None
+
+
+def customer(found: model.Customer, on: date | None = None) -> Customer:
+    """Show a customer as on a day."""
+    return Customer.of(found, riders=sorted(found.riders(on or found.created_at.date())))
+
+
+def signed_up(made: model.SignedUp) -> SignedUp:
+    """Show a new customer."""
+    return SignedUp.of(made.credentials, customer=customer(made.customer), acceptance_sid=made.acceptance_sid)
+
+
+def ownership(row: Row) -> Ownership:
+    """Show a share."""
+    return Ownership.of(row, percent=percent_text(row["share_ppm"]))
+
+
+def incident(found: model.Incident) -> Incident:
+    """Show an incident with how long its report took."""
+    minutes = int((found.reported_at - found.noticed_at).total_seconds() // 60)
+    return Incident.of(found, minutes_to_report=minutes)

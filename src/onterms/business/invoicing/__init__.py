@@ -1,13 +1,12 @@
 """Invoices, credit notes and what settles them: the door."""
 
-from onterms.business.invoicing.api import Api, amount_of, amounts_of
+from onterms.business.invoicing.api import Api
 from onterms.business.invoicing.errors import NoEInvoice, NoPdf, NoSuchInvoice, NotAllowedNow
 from onterms.business.invoicing.events import (
     CREDIT_NOTE_ISSUED,
     INVOICE_CHANGED,
     INVOICE_FINALISED,
     INVOICE_SENT,
-    PAYMENT_ALLOCATED,
 )
 from onterms.business.invoicing.model import (
     Credit,
@@ -17,17 +16,26 @@ from onterms.business.invoicing.model import (
     Movement,
     Part,
     Party,
-    Payment,
     tax_shares,
 )
-from onterms.business.invoicing.service.closing import Surroundings, close, enroll, evidence, require, send
+from onterms.business.invoicing.service.back_billing import bill_back_taxes
+from onterms.business.invoicing.service.closing import (
+    Surroundings,
+    close,
+    close_finally,
+    enroll,
+    evidence,
+    require,
+    send,
+)
 from onterms.business.invoicing.service.settling import (
     credit,
+    credited_lines,
     debit_note,
     left_of,
     make_due,
     open_documents,
-    pay,
+    settle_by_proof,
     settled_by_payments,
     shares_of,
     unshield,
@@ -36,18 +44,19 @@ from onterms.business.invoicing.service.settling import (
 )
 from onterms.business.invoicing.store import add_charge, lock, movements, open_totals, parts
 from onterms.business.invoicing.tasks import Tasks
+from onterms.business.invoicing.wire.shapes import LineAmount, nets_of
 
 __all__ = [
     "CREDIT_NOTE_ISSUED",
     "INVOICE_CHANGED",
     "INVOICE_FINALISED",
     "INVOICE_SENT",
-    "PAYMENT_ALLOCATED",
     "Api",
     "Credit",
     "Evidence",
     "Invoice",
     "Line",
+    "LineAmount",
     "Movement",
     "NoEInvoice",
     "NoPdf",
@@ -55,14 +64,14 @@ __all__ = [
     "NotAllowedNow",
     "Part",
     "Party",
-    "Payment",
     "Surroundings",
     "Tasks",
     "add_charge",
-    "amount_of",
-    "amounts_of",
+    "bill_back_taxes",
     "close",
+    "close_finally",
     "credit",
+    "credited_lines",
     "debit_note",
     "enroll",
     "evidence",
@@ -70,12 +79,13 @@ __all__ = [
     "lock",
     "make_due",
     "movements",
+    "nets_of",
     "open_documents",
     "open_totals",
     "parts",
-    "pay",
     "require",
     "send",
+    "settle_by_proof",
     "settled_by_payments",
     "shares_of",
     "tax_shares",

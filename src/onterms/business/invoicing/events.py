@@ -7,7 +7,6 @@ from onterms.engines.log import Event
 INVOICE_FINALISED = "invoicing.invoice_finalised"
 INVOICE_SENT = "invoicing.invoice_sent"
 INVOICE_CHANGED = "invoicing.invoice_changed"
-PAYMENT_ALLOCATED = "invoicing.payment_allocated"
 CREDIT_NOTE_ISSUED = "invoicing.credit_note_issued"
 
 

@@ -192,24 +192,6 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
-    """Money that came in for invoices.
-
-    Shapes: key is the payer's or bank's own, once only; instruction gives amounts by invoice where the customer said
-    so; `from_balance` settles from what the customer has with us already.
-    """
-
-    customer_sid: str
-    currency: str
-    micros: int
-    psp: str
-    key: str
-    received_on: date
-    instruction: Mapping[str, int] | None = None
-    from_balance: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Credit:
     """A credit note."""
 

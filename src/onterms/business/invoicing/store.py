@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from datetime import date, datetime
 from typing import Any
 
-from onterms.business.invoicing.model import Credit, Invoice, Line, Movement, Part, Payment, Profile
+from onterms.business.invoicing.model import Credit, Invoice, Line, Movement, Part, Profile
 from onterms.core.db import Row, Tx
 
 # Keeps these advisory locks apart from others ("bill" in ASCII).
@@ -255,23 +255,6 @@ async def take_charges(tx: Tx, customer_sid: str, sids: Sequence[str], invoice_s
         customer_sid,
         list(sids),
         invoice_sid,
-    )
-
-
-async def begin_payment(tx: Tx, customer_sid: str, payment: Payment, at: datetime) -> bool:
-    """Note a payment, and tell whether its key is new."""
-    return (
-        await tx.execute(
-            "INSERT INTO invoice_payments (customer_sid, key, currency, micros, received_on, recorded_at) "
-            "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            customer_sid,
-            payment.key,
-            payment.currency,
-            payment.micros,
-            payment.received_on,
-            at,
-        )
-        == 1
     )
 
 

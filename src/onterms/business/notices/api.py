@@ -1,6 +1,6 @@
 """The room's routes under /commercial/v1."""
 
-from typing import Any
+from typing import Annotated
 
 from onterms.business import customers
 from onterms.business.notices import wire
@@ -9,9 +9,20 @@ from onterms.business.notices.service import notices, operator_tasks
 from onterms.business.notices.service.delivery import Delivery
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter, NotFound
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, Found, OwnReply, OwnRequest, OwnRoute, Shows
+from onterms.engines.api.shapes import Items, page
 from onterms.ports.mail import Bounce, InMail
 from onterms.protocols import mail
+
+
+async def _whose(tx: Tx, request: OwnRequest) -> str | None:
+    if request.operator and "customer_sid" not in request.query:
+        return None
+    return (await customers.customer_of_request(tx, request)).sid
+
+
+# Whose rows a request may see: its own customer's, the one's that the operator names, or everybody's.
+Whose = Annotated[str | None, Found(_whose, ("customer_sid",))]
 
 
 class Api:
@@ -46,65 +57,56 @@ class Api:
 
     # Notices to customers
 
-    async def list_notices(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_notices(self, tx: Tx, whose: Whose, query: wire.NoticesQuery) -> Items[wire.Notice]:
         found = await notices.list_notices(
-            tx,
-            await _whose(tx, request),
-            before=wire.after(request),
-            limit=wire.PAGE_SIZE + 1,
-            state=wire.state(request),
-            kind=request.query.get("kind"),
+            tx, whose, before=query.next, limit=wire.PAGE_SIZE + 1, state=query.state, kind=query.kind
         )
-        return OwnReply(_page([wire.notice(one) for one in found]))
+        return page([wire.Notice.of(one) for one in found], wire.PAGE_SIZE)
 
-    async def fetch(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer_sid = await _whose(tx, request)
-        found = (await notices.fetch(tx, [request.path["sid"]])).get(request.path["sid"])
-        if found is None or customer_sid not in (None, found.customer_sid):
+    async def fetch(self, tx: Tx, whose: Whose, sid: str) -> wire.NoticeWithEvidence:
+        found = (await notices.fetch(tx, [sid])).get(sid)
+        if found is None or whose not in (None, found.customer_sid):
             raise NotFound("The notice was not found")
-        return OwnReply(wire.with_evidence(found, await notices.files_of(tx, found)))
+        return wire.with_evidence(found, await notices.files_of(tx, found))
 
     # Notices to the operator
 
-    async def list_in(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        found = await notices.list_in(
-            tx, await _whose(tx, request), before=wire.after(request), limit=wire.PAGE_SIZE + 1
-        )
-        return OwnReply(_page([wire.notice_in(one) for one in found]))
+    async def list_in(self, tx: Tx, whose: Whose, query: wire.NoticesPage) -> Items[wire.NoticeIn]:
+        found = await notices.list_in(tx, whose, before=query.next, limit=wire.PAGE_SIZE + 1)
+        return page([wire.NoticeIn.of(one) for one in found], wire.PAGE_SIZE)
 
-    async def fetch_in(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer_sid = await _whose(tx, request)
-        found = (await notices.fetch_in(tx, [request.path["sid"]])).get(request.path["sid"])
-        if found is None or customer_sid not in (None, found.customer_sid):
+    async def fetch_in(self, tx: Tx, whose: Whose, sid: str) -> wire.NoticeIn:
+        found = (await notices.fetch_in(tx, [sid])).get(sid)
+        if found is None or whose not in (None, found.customer_sid):
             raise NotFound("The notice was not found")
-        return OwnReply(wire.notice_in(found))
+        return wire.NoticeIn.of(found)
 
-    async def receive(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customers.refuse_weak_credentials(request)
-        customer = await customers.customer_of_request(tx, request)
-        new = NewNoticeIn(
-            customer.sid,
-            wire.required(request, "kind", max_length=64),
-            "form",
-            customers.actor_of(request),
-            wire.required(request, "subject"),
-            wire.required(request, "body", max_length=100_000),
-            request.at,
-        )
-        made = await notices.received(tx, new, request.at, zone=self._delivery.zone)
-        return OwnReply(wire.notice_in(made), 201)
+    async def receive(
+        self,
+        tx: Tx,
+        request: OwnRequest,
+        mine: customers.MineToChange,
+        actor: customers.Actor,
+        body: wire.NewNoticeIn,
+    ) -> Created[wire.NoticeIn]:
+        new = NewNoticeIn(mine.sid, body.kind, "form", actor, body.subject, body.body, request.at)
+        return wire.NoticeIn.of(await notices.received(tx, new, request.at, zone=self._delivery.zone))
 
-    async def assign(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        kind = wire.required(request, "kind", max_length=64) if "kind" in request.body else None
-        made = await notices.assign(
-            tx, request.path["sid"], customer.sid, kind, customers.actor_of(request), request.at
-        )
-        return OwnReply(wire.notice_in(made))
+    async def assign(
+        self,
+        tx: Tx,
+        request: OwnRequest,
+        mine: customers.Mine,
+        actor: customers.Actor,
+        sid: str,
+        body: wire.NoticeOwner,
+    ) -> wire.NoticeIn:
+        return wire.NoticeIn.of(await notices.assign(tx, sid, mine.sid, body.kind, actor, request.at))
 
-    async def take_mail(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        raw = wire.raw_mail(request)
-        received_at = wire.past(request, "received_at")
+    async def take_mail(
+        self, tx: Tx, request: OwnRequest, body: wire.Mail
+    ) -> Annotated[OwnReply, Shows(wire.MailTaken, 200, 201)]:
+        raw, received_at = body.raw, body.came_at(request.at)
         try:
             failed = mail.failures(raw)
             read = mail.read(raw)
@@ -114,39 +116,21 @@ class Api:
             await self._delivery.bounced(
                 tx, [Bounce(one.message_id, one.address, received_at, one.diagnostic) for one in failed]
             )
-            return OwnReply({"bounces": [one.message_id for one in failed], "notice_sid": None})
-        recipient = wire.text(request, "recipient", read.recipient)
+            return OwnReply(wire.MailTaken([one.message_id for one in failed], None))
+        recipient = read.recipient if body.recipient is None else body.recipient
         mails = [InMail(read.sender, recipient, read.subject, read.body, read.message_id, received_at, raw)]
         [sid] = await self._delivery.received(tx, mails)
-        return OwnReply({"bounces": [], "notice_sid": sid}, 201)
+        return OwnReply(wire.MailTaken([], sid), 201)
 
     # Tasks
 
-    async def list_tasks(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_tasks(self, tx: Tx, query: wire.TasksQuery) -> Items[wire.OperatorTask]:
         found = await operator_tasks.list_tasks(
-            tx,
-            is_open=wire.is_open(request),
-            kind=request.query.get("kind"),
-            after=wire.after(request) or "",
-            limit=wire.PAGE_SIZE + 1,
+            tx, is_open=query.is_open, kind=query.kind, after=query.next or "", limit=wire.PAGE_SIZE + 1
         )
-        return OwnReply(_page([wire.task(one) for one in found]))
+        return page([wire.OperatorTask.of(one) for one in found], wire.PAGE_SIZE)
 
-    async def finish_task(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        note = wire.text(request, "note", "", max_length=10_000)
-        done = await operator_tasks.close_task(
-            tx, request.path["sid"], customers.actor_of(request), request.at, note=note
-        )
-        return OwnReply(wire.task(done))
-
-
-async def _whose(tx: Tx, request: OwnRequest) -> str | None:
-    """Return whose rows a request may see: its own customer's, the one that the operator names, or everybody's."""
-    if request.operator and "customer_sid" not in request.query:
-        return None
-    return (await customers.customer_of_request(tx, request)).sid
-
-
-def _page(items: list[dict[str, Any]]) -> dict[str, Any]:
-    more = len(items) > wire.PAGE_SIZE
-    return wire.listed(items[: wire.PAGE_SIZE], items[wire.PAGE_SIZE - 1]["sid"] if more else None)
+    async def finish_task(
+        self, tx: Tx, request: OwnRequest, actor: customers.Actor, sid: str, body: wire.Done
+    ) -> wire.OperatorTask:
+        return wire.OperatorTask.of(await operator_tasks.close_task(tx, sid, actor, request.at, note=body.note))

@@ -1,178 +1,177 @@
 """The outside shapes of this room: what requests hold and what answers show."""
 
-import base64
-import binascii
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Annotated, Literal
 
-from onterms.business.notices.model import Address, File, Notice, NoticeIn, Task
+from msgspec import Meta, field
+
+from onterms.business.notices import model
 from onterms.core.errors import InvalidParameter
-from onterms.core.ids import SID
-from onterms.engines.api.own import OwnRequest
+from onterms.engines.api.shapes import Instant, Prose, Shape, Sid, Text
 
 PAGE_SIZE = 50
 # A mail of 10 MB, as base64.
 RAW_BYTES_MAX = 14 * 1024 * 1024
-_STATES = ("queued", "sent", "given", "bounced", "void")
+
+_NOT_BLANK = r"\S"
+_Kind = Annotated[str, Meta(pattern=_NOT_BLANK, max_length=64)]
 
 
-def text(request: OwnRequest, name: str, default: str | None = None, *, max_length: int = 400) -> str:
-    """Read a string of the body without NUL, which PostgreSQL stores nowhere."""
-    value = request.text(name, default=default, max_length=max_length)
-    if "\0" in value:
-        raise InvalidParameter(f"'{name}' must not hold NUL")
-    return value
+class NoticesPage(Shape):
+    """Where a page begins: the `next` of the page before."""
+
+    next: Sid | None = None
 
 
-def required(request: OwnRequest, name: str, *, max_length: int = 400) -> str:
-    """Read a string that is not blank."""
-    value = text(request, name, max_length=max_length)
-    if not value.strip():
-        raise InvalidParameter(f"'{name}' must not be empty")
-    return value
+class NoticesQuery(NoticesPage):
+    """Notices in a state or of a kind, or all."""
+
+    state: model.State | None = None
+    kind: str | None = None
 
 
-def sid(value: Any, name: str) -> str:
-    """Read a SID."""
-    if not isinstance(value, str) or not SID.match(value):
-        raise InvalidParameter(f"'{name}' must be a SID")
-    return value
+class TasksQuery(NoticesPage):
+    """Open tasks, done ones, or all; of a kind, or all."""
+
+    state: Literal["open", "done", "all"] = "open"
+    kind: str | None = None
+
+    @property
+    def is_open(self) -> bool | None:
+        """Whether open ones are asked for, or done ones; None for all."""
+        return None if self.state == "all" else self.state == "open"
 
 
-def after(request: OwnRequest) -> str | None:
-    """Read where a page begins."""
-    token = request.query.get("next")
-    return sid(token, "next") if token else None
+class NewNoticeIn(Shape):
+    """A notice to the operator."""
+
+    kind: _Kind
+    subject: Annotated[str, Meta(pattern=_NOT_BLANK, max_length=400)]
+    body: Annotated[str, Meta(pattern=_NOT_BLANK, max_length=100_000)]
 
 
-def state(request: OwnRequest) -> str | None:
-    """Read which state is asked for."""
-    value = request.query.get("state")
-    if value is not None and value not in _STATES:
-        raise InvalidParameter(f"'state' must be one of {', '.join(_STATES)}")
-    return value
+class NoticeOwner(Shape):
+    """Whose a notice is, and of which kind."""
+
+    kind: _Kind | None = None
 
 
-def is_open(request: OwnRequest) -> bool | None:
-    """Read whether open tasks are asked for, or done ones, or all."""
-    value = request.query.get("state", "open")
-    if value not in ("open", "done", "all"):
-        raise InvalidParameter("'state' must be open, done or all")
-    return None if value == "all" else value == "open"
+class Mail(Shape):
+    """A mail that arrived, its bytes in base64."""
+
+    raw: Annotated[bytes, Meta(max_length=RAW_BYTES_MAX)]
+    received_at: Instant | None = None
+    recipient: Text | None = None
+
+    def came_at(self, at: datetime) -> datetime:
+        """Return when it arrived, which is not ahead; the present where nobody says.
+
+        Raises: InvalidParameter.
+        """
+        if self.received_at is not None and self.received_at > at:
+            raise InvalidParameter("'received_at' lies in the future")
+        return self.received_at or at
 
 
-def past(request: OwnRequest, name: str) -> datetime:
-    """Read an instant that has come, or take the present."""
-    value = request.body.get(name)
-    if value is None:
-        return request.at
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidParameter(f"'{name}' must be an instant such as 2025-03-01T10:00:00Z")
-    if found > request.at:
-        raise InvalidParameter(f"'{name}' lies in the future")
-    return found.astimezone(UTC)
+class Done(Shape):
+    """What came of a task."""
+
+    note: Prose = ""
 
 
-def raw_mail(request: OwnRequest) -> bytes:
-    """Read a mail's bytes, which come as base64."""
-    try:
-        return base64.b64decode(request.text("raw", max_length=RAW_BYTES_MAX), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidParameter("'raw' must be a mail in base64") from None
+class Notice(Shape):
+    """A notice as it stands in the portal."""
+
+    sid: Sid
+    customer_sid: Sid
+    kind: str
+    contact_kind: str
+    sent_to_kind: str | None
+    subject: str
+    body: str
+    body_sha256: str
+    ref: str | None
+    state: model.State
+    given_at: datetime | None
+    given_on: date | None
+    voided_at: datetime | None
+    created_at: datetime
 
 
-def listed(items: Sequence[dict[str, Any]], following: str | None = None) -> dict[str, Any]:
-    """Show one page of a list."""
-    return {"items": list(items), "next": following}
+class Evidence(Shape):
+    """What became of a notice at one address."""
+
+    contact_sid: Sid
+    address: str
+    message_id: str
+    attempts: int
+    first_at: datetime | None
+    last_at: datetime | None
+    server: str | None
+    reply: str | None
+    mail_sha256: str | None
+    dkim: str | None
+    accepted_at: datetime | None
+    refused_at: datetime | None
+    bounced_at: datetime | None
+    diagnostic: str | None
 
 
-def notice(one: Notice) -> dict[str, Any]:
-    """Show a notice as it stands in the portal."""
-    return {
-        "sid": one.sid,
-        "customer_sid": one.customer_sid,
-        "kind": one.kind,
-        "contact_kind": one.contact_kind,
-        "sent_to_kind": one.sent_to_kind or None,
-        "subject": one.subject,
-        "body": one.body,
-        "body_sha256": one.body_sha256,
-        "ref": one.ref or None,
-        "state": one.state,
-        "given_at": _time(one.given_at),
-        "given_on": None if one.given_on is None else one.given_on.isoformat(),
-        "voided_at": _time(one.voided_at),
-        "created_at": _time(one.created_at),
-    }
+class NoticeFile(Shape):
+    """A file that went with a notice."""
+
+    name: str
+    content_type: str
+    size: int = field(name="bytes")
 
 
-def with_evidence(one: Notice, files: Sequence[File]) -> dict[str, Any]:
+class NoticeWithEvidence(Notice):
+    """A notice with the evidence of each address."""
+
+    evidence: list[Evidence]
+    attachments: list[NoticeFile]
+
+
+class NoticeIn(Shape):
+    """A notice to the operator."""
+
+    sid: Sid
+    customer_sid: Sid | None
+    kind: str
+    channel: str
+    sender: str
+    subject: str
+    body: str
+    message_id: str | None
+    raw_sha256: str
+    received_at: datetime
+    received_on: date
+
+
+class MailTaken(Shape):
+    """What a mail was: a report on mails that were not delivered, or a notice."""
+
+    bounces: list[str]
+    notice_sid: Sid | None
+
+
+class OperatorTask(Shape):
+    """A task of the operator."""
+
+    sid: Sid
+    kind: str
+    subject: str
+    customer_sid: Sid | None
+    ref: str | None
+    due_on: date
+    created_at: datetime
+    done_at: datetime | None
+    done_by: str | None
+    note: str | None
+
+
+def with_evidence(one: model.Notice, files: Sequence[model.File]) -> NoticeWithEvidence:
     """Show a notice with the evidence of each address."""
-    return {
-        **notice(one),
-        "evidence": [_address(address) for address in one.addresses],
-        "attachments": [
-            {"name": file.name, "content_type": file.content_type, "bytes": len(file.content)} for file in files
-        ],
-    }
-
-
-def _address(one: Address) -> dict[str, Any]:
-    return {
-        "contact_sid": one.contact_sid,
-        "address": one.address,
-        "message_id": one.message_id,
-        "attempts": one.attempts,
-        "first_at": _time(one.first_at),
-        "last_at": _time(one.last_at),
-        "server": one.server or None,
-        "reply": one.reply or None,
-        "mail_sha256": one.mail_sha256 or None,
-        "dkim": one.dkim or None,
-        "accepted_at": _time(one.accepted_at),
-        "refused_at": _time(one.refused_at),
-        "bounced_at": _time(one.bounced_at),
-        "diagnostic": one.diagnostic or None,
-    }
-
-
-def notice_in(one: NoticeIn) -> dict[str, Any]:
-    """Show a notice to the operator."""
-    return {
-        "sid": one.sid,
-        "customer_sid": one.customer_sid or None,
-        "kind": one.kind,
-        "channel": one.channel,
-        "sender": one.sender,
-        "subject": one.subject,
-        "body": one.body,
-        "message_id": one.message_id or None,
-        "raw_sha256": one.raw_sha256,
-        "received_at": _time(one.received_at),
-        "received_on": one.received_on.isoformat(),
-    }
-
-
-def task(one: Task) -> dict[str, Any]:
-    """Show a task of the operator."""
-    return {
-        "sid": one.sid,
-        "kind": one.kind,
-        "subject": one.subject,
-        "customer_sid": one.customer_sid or None,
-        "ref": one.ref or None,
-        "due_on": one.due_on.isoformat(),
-        "created_at": _time(one.created_at),
-        "done_at": _time(one.done_at),
-        "done_by": one.done_by,
-        "note": one.note or None,
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    attachments = [NoticeFile(file.name, file.content_type, len(file.content)) for file in files]
+    return NoticeWithEvidence.of(one, evidence=[Evidence.of(each) for each in one.addresses], attachments=attachments)

@@ -1,18 +1,25 @@
 """The room's routes under /commercial/v1."""
 
 from datetime import timedelta
+from typing import Annotated
 
-from onterms.business.customers import actor_of, customer_of_request, refuse_weak_credentials
+from onterms.business.customers import (
+    Actor,
+    Mine,
+    MineToChange,
+    actor_of,
+    customer_of_request,
+    refuse_weak_credentials,
+)
 from onterms.business.payments import store, wire
 from onterms.business.payments.errors import Conflict, Unprocessable
-from onterms.business.payments.model import NET_DAYS
 from onterms.business.payments.service import methods, receipts, recharging, refunds, standing, top_ups, webhooks
 from onterms.business.payments.service.surroundings import Surroundings
 from onterms.core.calendar import day_of, end_of, start_of
 from onterms.core.db import Database, Tx
 from onterms.core.errors import InvalidParameter, NotFound, Unavailable
-from onterms.core.ids import SID
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnReply, OwnRequest, OwnRoute, Shows
+from onterms.engines.api.shapes import Items, Json, page, whole
 from onterms.ports.payment_gateway import Declined, Unreachable
 
 _SETTLEMENTS_DAYS_MAX = 92
@@ -83,21 +90,21 @@ class Api:
 
     # Methods and standing
 
-    async def list_methods(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await store.standing(tx, customer.sid)
+    async def list_methods(self, tx: Tx, mine: Mine) -> Items[wire.Card]:
+        found = await store.standing(tx, mine.sid)
         default = found.card_sid if found else None
-        return OwnReply(wire.listed([wire.card(each, default) for each in await store.cards(tx, customer.sid)]))
+        return whole([wire.card(each, default) for each in await store.cards(tx, mine.sid)])
 
-    async def add_method(self, request: OwnRequest) -> OwnReply:
+    async def add_method(
+        self, request: OwnRequest, body: wire.NewMethod
+    ) -> Annotated[OwnReply, Shows(wire.Standing) | Shows(wire.Card, 201)]:
         refuse_weak_credentials(request)
-        kind = wire.text(request, "kind")
-        if kind not in ("card", "invoice"):
-            raise InvalidParameter("'kind' must be card or invoice")
-        if kind == "invoice" or request.body.get("token") is None:
-            return await self._choose(request, kind)
-        token = wire.text(request, "token", max_length=255)
-        gateway = self._env.gateways[self._env.provider]
+        token = body.token
+        if body.kind == "invoice" or token is None:
+            return OwnReply(await self._choose(request, body.kind))
+        gateway = self._env.gateways.get(self._env.provider)
+        if gateway is None:
+            raise Unavailable("Cards are not taken here yet; ask to be invoiced")
         async with self._database.transaction() as tx:
             customer = await customer_of_request(tx, request)
             reference = await store.provider_customer(tx, customer.sid, gateway.name)
@@ -116,224 +123,180 @@ class Api:
             found = await store.standing(tx, customer.sid)
         return OwnReply(wire.card(card, found.card_sid if found else None), 201)
 
-    async def _choose(self, request: OwnRequest, kind: str) -> OwnReply:
+    async def _choose(self, request: OwnRequest, kind: str) -> wire.Standing:
         async with self._database.transaction() as tx:
             customer = await customer_of_request(tx, request)
             method = methods.kind_of(kind)
             await methods.choose(self._env, tx, customer.sid, method, actor_of(request), request.at)
             return await self._shown_standing(tx, customer.sid, request)
 
-    async def choose_card(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        sid = request.path["sid"]
-        card = await methods.choose_card(tx, customer.sid, sid, actor_of(request), request.at)
-        return OwnReply(wire.card(card, sid))
+    async def choose_card(self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, sid: str) -> wire.Card:
+        return wire.card(await methods.choose_card(tx, mine.sid, sid, actor, request.at), sid)
 
-    async def remove_card(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        await methods.remove_card(tx, customer.sid, request.path["sid"], actor_of(request), request.at)
-        return OwnReply(None, 204)
+    async def remove_card(self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, sid: str) -> None:
+        await methods.remove_card(tx, mine.sid, sid, actor, request.at)
 
-    async def show_standing(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return await self._shown_standing(tx, customer.sid, request)
+    async def show_standing(self, tx: Tx, request: OwnRequest, mine: Mine) -> wire.Standing:
+        return await self._shown_standing(tx, mine.sid, request)
 
-    async def suspend(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        await standing.suspend(self._env, tx, customer.sid, actor_of(request), request.at)
-        return await self._shown_standing(tx, customer.sid, request)
+    async def suspend(self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor) -> wire.Standing:
+        await standing.suspend(self._env, tx, mine.sid, actor, request.at)
+        return await self._shown_standing(tx, mine.sid, request)
 
-    async def _shown_standing(self, tx: Tx, customer_sid: str, request: OwnRequest) -> OwnReply:
+    async def _shown_standing(self, tx: Tx, customer_sid: str, request: OwnRequest) -> wire.Standing:
         found = await store.lock(tx, customer_sid, request.at)
         terms = await methods.payment_terms(self._env, tx, customer_sid, day_of(request.at))
-        return OwnReply(wire.standing(found, terms, await standing.exposures(tx, customer_sid)))
+        return wire.standing(found, terms, await standing.exposures(tx, customer_sid))
 
     # Top-ups
 
-    async def list_top_ups(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await store.top_ups(tx, customer.sid, _next(request), wire.PAGE_SIZE + 1)
-        return OwnReply(wire.page_of(found, wire.top_up))
+    async def list_top_ups(self, tx: Tx, mine: Mine, query: wire.PaymentsPage) -> Items[wire.TopUp]:
+        found = await store.top_ups(tx, mine.sid, query.next, wire.PAGE_SIZE + 1)
+        return page([wire.TopUp.of(each) for each in found], wire.PAGE_SIZE)
 
-    async def top_up(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
+    async def top_up(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.NewTopUp
+    ) -> Annotated[OwnReply, Shows(wire.TopUp, 200, 201)]:
         made = await top_ups.top_up(
             self._env,
             tx,
-            customer.sid,
-            wire.amount(request),
-            wire.currency(request, customer.currency),
-            actor_of(request),
+            mine.sid,
+            body.amount,
+            wire.currency(body.currency, mine.currency),
+            actor,
             request.at,
-            card_sid=wire.optional(request, "card_sid"),
-            idempotency_key=wire.key(request),
+            card_sid=body.card_sid,
+            idempotency_key=wire.key(request, body.idempotency_key),
         )
-        return OwnReply(wire.top_up(made), 201 if made.created_at == request.at else 200)
+        return OwnReply(wire.TopUp.of(made), 201 if made.created_at == request.at else 200)
 
-    async def fetch_top_up(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.top_up(await top_ups.fetch(tx, customer.sid, request.path["sid"])))
+    async def fetch_top_up(self, tx: Tx, mine: Mine, sid: str) -> wire.TopUp:
+        return wire.TopUp.of(await top_ups.fetch(tx, mine.sid, sid))
 
-    async def list_chargebacks(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.chargeback(each) for each in await store.chargebacks(tx, customer.sid)]))
+    async def list_chargebacks(self, tx: Tx, mine: Mine) -> Items[wire.Chargeback]:
+        return whole([wire.Chargeback.of(each) for each in await store.chargebacks(tx, mine.sid)])
 
-    async def list_recharges(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.auto_recharge(each) for each in await recharging.settings(tx, customer.sid)]))
+    async def list_recharges(self, tx: Tx, mine: Mine) -> Items[wire.AutoRecharge]:
+        return whole([wire.AutoRecharge.of(each) for each in await recharging.settings(tx, mine.sid)])
 
-    async def set_recharge(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        is_on = request.body.get("enabled", True)
-        if not isinstance(is_on, bool):
-            raise InvalidParameter("'enabled' must be true or false")
-        made = await recharging.configure(
-            tx,
-            customer.sid,
-            wire.currency(request, customer.currency),
-            wire.amount(request, "threshold"),
-            wire.amount(request, "amount"),
-            wire.amount(request, "cap_per_day"),
-            is_on,
-            actor_of(request),
-            request.at,
-        )
-        return OwnReply(wire.auto_recharge(made))
+    async def set_recharge(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.NewAutoRecharge
+    ) -> wire.AutoRecharge:
+        given = (wire.currency(body.currency, mine.currency), body.threshold, body.amount, body.cap_per_day)
+        return wire.AutoRecharge.of(await recharging.configure(tx, mine.sid, *given, body.enabled, actor, request.at))
 
     # Invoicing
 
-    async def list_applications(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        return OwnReply(wire.listed([wire.application(each) for each in await store.applications(tx, customer.sid)]))
+    async def list_applications(self, tx: Tx, mine: Mine) -> Items[wire.Application]:
+        return whole([wire.Application.of(each) for each in await store.applications(tx, mine.sid)])
 
-    async def apply(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        currency = wire.currency(request, customer.currency)
-        note = wire.text(request, "note", "", max_length=4000)
-        made = await methods.apply_for_invoicing(tx, customer.sid, currency, note, actor_of(request), request.at)
-        return OwnReply(wire.application(made), 201)
+    async def apply(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, body: wire.NewApplication
+    ) -> Created[wire.Application]:
+        given = (wire.currency(body.currency, mine.currency), body.note)
+        return wire.Application.of(await methods.apply_for_invoicing(tx, mine.sid, *given, actor, request.at))
 
-    async def decide(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        decision = wire.text(request, "decision")
-        if decision not in ("approve", "decline"):
-            raise InvalidParameter("'decision' must be approve or decline")
-        net_days = request.body.get("net_days", NET_DAYS)
-        if not isinstance(net_days, int) or isinstance(net_days, bool):
-            raise InvalidParameter("'net_days' must be a whole number")
+    async def decide(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, sid: str, body: wire.ApplicationDecision
+    ) -> wire.Application:
         decided = await methods.decide_application(
             tx,
-            customer.sid,
-            request.path["sid"],
-            decision,
-            actor_of(request),
+            mine.sid,
+            sid,
+            body.decision,
+            actor,
             request.at,
-            credit_limit=wire.amount(request, "credit_limit") if "credit_limit" in request.body else None,
-            net_days=net_days,
-            reason=wire.text(request, "reason", ""),
+            credit_limit=body.credit_limit,
+            net_days=body.net_days,
+            reason=body.reason,
         )
-        if decision == "approve":
-            await self._env.invoicing_approved(tx, customer.sid, request.at)
-        return OwnReply(wire.application(decided))
+        if body.decision == "approve":
+            await self._env.invoicing_approved(tx, mine.sid, request.at)
+        return wire.Application.of(decided)
 
-    async def withdraw(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        refuse_weak_credentials(request)
-        customer = await customer_of_request(tx, request)
-        decided = await methods.decide_application(
-            tx, customer.sid, request.path["sid"], "withdraw", actor_of(request), request.at
-        )
-        return OwnReply(wire.application(decided))
+    async def withdraw(
+        self, tx: Tx, request: OwnRequest, mine: MineToChange, actor: Actor, sid: str
+    ) -> wire.Application:
+        decided = await methods.decide_application(tx, mine.sid, sid, "withdraw", actor, request.at)
+        return wire.Application.of(decided)
 
     # Payments and refunds
 
-    async def list_payments(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await store.payments(tx, customer.sid, _next(request), wire.PAGE_SIZE + 1)
-        settled = {each.sid: await store.allocations(tx, customer.sid, each.sid) for each in found[: wire.PAGE_SIZE]}
-        return OwnReply(wire.page_of(found, lambda each: wire.payment(each, settled[each.sid])))
+    async def list_payments(self, tx: Tx, mine: Mine, query: wire.PaymentsPage) -> Items[wire.Payment]:
+        found = await store.payments(tx, mine.sid, query.next, wire.PAGE_SIZE + 1)
+        return page(
+            [wire.payment(each, await store.allocations(tx, mine.sid, each.sid)) for each in found], wire.PAGE_SIZE
+        )
 
-    async def record_payment(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
+    async def record_payment(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, body: wire.NewPayment
+    ) -> Annotated[OwnReply, Shows(wire.Payment, 200, 201)]:
         made = await receipts.record_payment(
             self._env,
             tx,
-            customer.sid,
-            wire.amount(request),
-            wire.currency(request, customer.currency),
-            wire.day(wire.text(request, "received_on", day_of(request.at).isoformat()), "received_on"),
-            wire.text(request, "reference"),
-            actor_of(request),
+            mine.sid,
+            body.amount,
+            wire.currency(body.currency, mine.currency),
+            body.received_on or day_of(request.at),
+            body.reference,
+            actor,
             request.at,
-            instruction=wire.instruction(request),
+            instruction=wire.instruction(body.instruction),
         )
         status = 201 if made.created_at == request.at else 200
-        return OwnReply(wire.payment(made, await store.allocations(tx, customer.sid, made.sid)), status)
+        return OwnReply(wire.payment(made, await store.allocations(tx, mine.sid, made.sid)), status)
 
-    async def fetch_payment(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await receipts.fetch_payment(tx, customer.sid, request.path["sid"])
-        return OwnReply(wire.payment(found, await store.allocations(tx, customer.sid, found.sid)))
+    async def fetch_payment(self, tx: Tx, mine: Mine, sid: str) -> wire.Payment:
+        found = await receipts.fetch_payment(tx, mine.sid, sid)
+        return wire.payment(found, await store.allocations(tx, mine.sid, found.sid))
 
-    async def list_refunds(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        found = await store.refunds(tx, customer.sid, _next(request), wire.PAGE_SIZE + 1)
-        return OwnReply(wire.page_of(found, wire.refund))
+    async def list_refunds(self, tx: Tx, mine: Mine, query: wire.PaymentsPage) -> Items[wire.Refund]:
+        found = await store.refunds(tx, mine.sid, query.next, wire.PAGE_SIZE + 1)
+        return page([wire.Refund.of(each) for each in found], wire.PAGE_SIZE)
 
-    async def refund(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customer_of_request(tx, request)
-        taken_from = refunds.taken_from_of(wire.text(request, "taken_from", "refunds"))
+    async def refund(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, body: wire.NewRefund
+    ) -> Annotated[OwnReply, Shows(wire.Refund, 200, 201)]:
         made = await refunds.refund(
             tx,
-            customer.sid,
-            wire.text(request, "source_sid"),
-            wire.amount(request),
-            wire.text(request, "basis", ""),
-            actor_of(request),
+            mine.sid,
+            body.source_sid,
+            body.amount,
+            body.basis,
+            actor,
             request.at,
-            taken_from=taken_from,
-            note=wire.text(request, "note", ""),
-            idempotency_key=wire.key(request),
+            taken_from=refunds.taken_from_of(body.taken_from),
+            note=body.note,
+            idempotency_key=wire.key(request, body.idempotency_key),
         )
-        return OwnReply(wire.refund(made), 201 if made.created_at == request.at else 200)
+        return OwnReply(wire.Refund.of(made), 201 if made.created_at == request.at else 200)
 
     # Providers
 
-    async def list_settlements(self, request: OwnRequest) -> OwnReply:
-        gateway = self._env.gateways.get(request.path["provider"])
+    async def list_settlements(
+        self, request: OwnRequest, provider: str, query: wire.SettlementsQuery
+    ) -> Items[wire.Settled]:
+        gateway = self._env.gateways.get(provider)
         if gateway is None:
             raise NotFound("There is no such payment provider")
-        today = day_of(request.at).isoformat()
-        first = wire.day(request.query.get("from", today), "from")
-        last = wire.day(request.query.get("to", today), "to")
+        first, last = query.first or day_of(request.at), query.last or day_of(request.at)
         if not first <= last < first + timedelta(days=_SETTLEMENTS_DAYS_MAX):
             raise InvalidParameter(f"'to' must be at most {_SETTLEMENTS_DAYS_MAX} days from 'from'")
         found = await gateway.list_settlements(start_of(first), end_of(last))
         if isinstance(found, Unreachable):
             raise Unavailable("The payment provider was not reached; try again")
         async with self._database.transaction() as tx:
-            items = [
-                wire.settlement(each, await store.top_up_by_reference(tx, gateway.name, each.charge_reference))
-                for each in found
-            ]
-        return OwnReply(wire.listed(items))
+            return whole(
+                [
+                    wire.settlement(each, await store.top_up_by_reference(tx, gateway.name, each.charge_reference))
+                    for each in found
+                ]
+            )
 
-    async def receive_webhook(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def receive_webhook(self, tx: Tx, request: OwnRequest, provider: str, body: Json) -> wire.WebhookTaken:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers.items()}
-        provider = request.path["provider"]
         outcome = await webhooks.receive(self._env, tx, provider, request.raw_body, headers, request.at)
-        return OwnReply({"received": True, "outcome": outcome})
-
-
-def _next(request: OwnRequest) -> str:
-    after = request.query.get("next", "")
-    if after and not SID.match(after):
-        raise InvalidParameter("'next' must be what the last page gave")
-    return after
+        return wire.WebhookTaken(True, outcome)
 
 
 def _refuse(answer: object) -> None:

@@ -177,6 +177,16 @@ class AutoRecharge:
     reason: str
     version: int
 
+    @property
+    def is_on(self) -> bool:
+        """Tell whether it charges by itself."""
+        return self.state == "on"
+
+
+def alert_level(posted: int, threshold: int, owed: int) -> int | None:
+    """Return below what funds are to be looked at again: the next of the marks that they have not passed yet."""
+    return max((mark for mark in (threshold, owed) if 0 < mark <= posted), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Application:

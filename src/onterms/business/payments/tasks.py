@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from onterms.business.payments.service import recharging, refunds, top_ups, webhooks
 from onterms.business.payments.service.surroundings import Surroundings
-from onterms.engines import jobs
+from onterms.engines import jobs, ledger
 from onterms.ports.payment_gateway import Charged, Declined, Unreachable
 
 # Stripe docs, "Idempotent requests": a key is remembered for at least 24 hours; a repeat after that could charge twice.
@@ -24,6 +24,7 @@ class Tasks:
         worker.register(top_ups.CHARGE_TASK, self._charge, batch_max=1, concurrency=4, attempts_max=100)
         worker.register(refunds.REFUND_TASK, self._refund, batch_max=1, concurrency=2, attempts_max=100)
         worker.register(recharging.RECHARGE_TASK, self._recharge)
+        worker.register(ledger.FUNDS_LOW, self._funds_low)
 
     async def _charge(self, run: jobs.Run, due: list[jobs.Job]) -> None:
         for job in due:
@@ -91,4 +92,11 @@ class Tasks:
                     job.payload["follows"],
                     run.clock.now(),
                 )
+                await run.complete(tx, [job])
+
+    async def _funds_low(self, run: jobs.Run, due: list[jobs.Job]) -> None:
+        for job in due:
+            async with run.transaction() as tx:
+                payload = job.payload
+                await recharging.funds_low(self._env, tx, payload["customer_sid"], payload["currency"], run.clock.now())
                 await run.complete(tx, [job])

@@ -2,47 +2,277 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Literal
 
-from onterms.business.payments.model import (
-    Allocation,
-    Application,
-    AutoRecharge,
-    Card,
-    Chargeback,
-    Exposure,
-    Payment,
-    PaymentTerms,
-    Refund,
-    Standing,
-    TopUp,
-)
+from msgspec import Meta, field
+
+from onterms.business.payments import model
 from onterms.core.errors import InvalidParameter
-from onterms.core.money import InvalidAmount, decimal_text, is_currency, micros
+from onterms.core.money import is_currency
 from onterms.engines.api.own import OwnRequest
+from onterms.engines.api.shapes import Json, Micros, Shape, Sid, Text
 from onterms.ports.payment_gateway import Settlement
 
 PAGE_SIZE = 50
-_TEXT_MAX = 400
+
+_Code = Annotated[str, Meta(max_length=3)]
+_After = Annotated[str, Meta(pattern="^([A-Z]{2}[0-9a-fA-F]{32})?$")]
 
 
-def text(request: OwnRequest, name: str, default: str | None = None, *, max_length: int = _TEXT_MAX) -> str:
-    """Read a string of the body without NUL, which PostgreSQL stores nowhere."""
-    value = request.text(name, default=default, max_length=max_length)
-    if "\0" in value:
-        raise InvalidParameter(f"'{name}' must not hold NUL")
-    return value
+class PaymentsPage(Shape):
+    """Where a page begins: the `next` of the page before."""
+
+    next: _After = ""
 
 
-def optional(request: OwnRequest, name: str) -> str | None:
-    """Read a string that may be missing or null."""
-    return None if request.body.get(name) is None else text(request, name)
+class NewMethod(Shape):
+    """A card by the provider's token, or how to pay: by card, or by invoice."""
+
+    kind: Literal["card", "invoice"]
+    token: Annotated[str, Meta(max_length=255)] | None = None
+    customer_sid: Sid | None = None
 
 
-def key(request: OwnRequest) -> str | None:
-    """Read the idempotency key, from the body or the header that payment providers use."""
+class NewTopUp(Shape):
+    """Funds to add by card; the key (or the header Idempotency-Key) makes it happen once."""
+
+    amount: Micros
+    currency: _Code | None = None
+    card_sid: Text | None = None
+    idempotency_key: Text | None = None
+
+
+class NewAutoRecharge(Shape):
+    """When a balance is filled up, by how much, and how much a day at the most."""
+
+    threshold: Micros
+    amount: Micros
+    cap_per_day: Micros
+    currency: _Code | None = None
+    enabled: bool = True
+
+
+class NewApplication(Shape):
+    """A wish to be invoiced."""
+
+    currency: _Code | None = None
+    note: Annotated[str, Meta(max_length=4000)] = ""
+
+
+class ApplicationDecision(Shape):
+    """The operator's answer."""
+
+    decision: Literal["approve", "decline"]
+    credit_limit: Micros | None = None
+    net_days: int = model.NET_DAYS
+    reason: Text = ""
+
+
+class Instruction(Shape):
+    """Which document a payment is for, and how much of it; all of it where no amount is named."""
+
+    document: str
+    amount: Micros | None = None
+
+
+class NewPayment(Shape):
+    """Money that came in by bank: `reference` is the bank's own."""
+
+    amount: Micros
+    reference: Text
+    currency: _Code | None = None
+    received_on: date | None = None
+    instruction: Annotated[tuple[Instruction, ...], Meta(max_length=100)] = ()
+
+
+class NewRefund(Shape):
+    """What is paid back, of what, on which ground of the terms."""
+
+    source_sid: Text
+    amount: Micros
+    basis: Text = ""
+    taken_from: Text = "refunds"
+    note: Text = ""
+    idempotency_key: Text | None = None
+
+
+class SettlementsQuery(Shape):
+    """The days that are compared, today where none are named."""
+
+    first: date | None = field(default=None, name="from")
+    last: date | None = field(default=None, name="to")
+
+
+class Card(Shape):
+    """A card."""
+
+    sid: Sid
+    kind: str
+    provider: str
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+    is_default: bool
+    created_at: datetime
+
+
+class Terms(Shape):
+    """When invoices are due, in which currency, and which order form says so."""
+
+    net_days: int
+    currency: str
+    source: str
+    order_form_sid: str | None
+
+
+class Exposure(Shape):
+    """What a customer owes in a currency beside what it may."""
+
+    currency: str
+    unbilled: Micros
+    receivable: Micros
+    total: Micros
+    credit_limit: Micros | None
+    is_over: bool
+
+
+class Standing(Shape):
+    """How a customer pays and stands."""
+
+    customer_sid: Sid
+    method: str
+    card_sid: str | None = field(name="default_card_sid")
+    state: str
+    cause: str | None
+    since: datetime | None
+    proposed_at: datetime | None = field(name="suspension_proposed_at")
+    terms: Terms
+    exposure: list[Exposure]
+
+
+class TopUp(Shape):
+    """A top-up."""
+
+    sid: Sid
+    customer_sid: Sid
+    origin: str
+    card_sid: str | None
+    micros: Micros = field(name="amount")
+    currency: str
+    state: str
+    failure_code: str | None
+    failure_message: str | None
+    action: Json | str | None
+    reference: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Chargeback(Shape):
+    """A chargeback."""
+
+    sid: Sid
+    top_up_sid: Sid
+    micros: Micros = field(name="amount")
+    state: str
+    reason: str | None
+    opened_at: datetime | None
+    closed_at: datetime | None
+
+
+class AutoRecharge(Shape):
+    """When a balance is filled up."""
+
+    currency: str
+    threshold: Micros
+    amount: Micros
+    cap_per_day: Micros
+    state: str
+    reason: str | None
+
+
+class Application(Shape):
+    """An application to be invoiced."""
+
+    sid: Sid
+    customer_sid: Sid
+    state: str
+    currency: str
+    note: str
+    credit_limit: Micros | None
+    net_days: int | None
+    reason: str | None
+    decided_at: datetime | None
+    created_at: datetime
+
+
+class Allocation(Shape):
+    """What of a payment settled a document."""
+
+    document: str | None
+    taxes: Micros
+    surcharges: Micros
+    fees: Micros
+
+
+class Payment(Shape):
+    """A payment and what it settled."""
+
+    sid: Sid
+    customer_sid: Sid
+    micros: Micros = field(name="amount")
+    currency: str
+    received_on: date
+    reference: str
+    allocations: list[Allocation]
+    unallocated: Micros
+    created_at: datetime
+
+
+class Refund(Shape):
+    """A refund."""
+
+    sid: Sid
+    customer_sid: Sid
+    source_sid: str
+    basis: str
+    taken_from: str
+    micros: Micros = field(name="amount")
+    currency: str
+    state: str
+    failure: str | None
+    note: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Settled(Shape):
+    """What a provider settled beside the top-up it is of."""
+
+    id: str
+    charge_reference: str
+    micros: Micros = field(name="amount")
+    fee_micros: Micros = field(name="fee")
+    currency: str
+    settled_at: datetime
+    top_up_sid: Sid | None
+    matches: bool
+
+
+class WebhookTaken(Shape):
+    """What came of a webhook."""
+
+    received: bool
+    outcome: str
+
+
+def key(request: OwnRequest, given: str | None) -> str | None:
+    """Read the idempotency key, from the body or the header that payment providers use.
+
+    Raises: InvalidParameter.
+    """
     header = request.headers.get(b"idempotency-key")
-    given = optional(request, "idempotency_key")
     if given is None and header is not None:
         given = header.decode("latin-1")
     if given is not None and (not given.strip() or len(given) > 255 or "\0" in given):
@@ -50,233 +280,48 @@ def key(request: OwnRequest) -> str | None:
     return given
 
 
-def amount_of(value: object, name: str) -> int:
-    """Read an amount of decimal text, exactly or not at all."""
-    if not isinstance(value, str):
-        raise InvalidParameter(f"'{name}' must be decimal text such as \"12.50\"")
-    try:
-        return micros(value)
-    except InvalidAmount as error:
-        raise InvalidParameter(f"'{name}': {error}") from None
+def currency(given: str | None, default: str) -> str:
+    """Read a currency that can be billed in.
 
-
-def amount(request: OwnRequest, name: str = "amount") -> int:
-    """Read an amount of the body."""
-    if request.body.get(name) is None:
-        raise InvalidParameter(f"'{name}' is required")
-    return amount_of(request.body[name], name)
-
-
-def currency(request: OwnRequest, default: str) -> str:
-    """Read a currency that can be billed in."""
-    code = text(request, "currency", default, max_length=3)
+    Raises: InvalidParameter.
+    """
+    code = default if given is None else given
     if not is_currency(code):
         raise InvalidParameter("'currency' must be a currency of ISO 4217 that is billed in")
     return code
 
 
-def day(value: str, name: str) -> date:
-    """Read a calendar day."""
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise InvalidParameter(f"'{name}' must be a day such as 2025-03-01") from None
+def instruction(given: Sequence[Instruction]) -> list[tuple[str, int | None]]:
+    """Read which documents a payment is for.
+
+    Raises: InvalidParameter.
+    """
+    if any(each.amount is not None and each.amount <= 0 for each in given):
+        raise InvalidParameter("'instruction.amount' must be above zero")
+    return [(each.document, each.amount) for each in given]
 
 
-def instruction(request: OwnRequest) -> list[tuple[str, int | None]]:
-    """Read which documents a payment is for: [{"document", "amount" or nothing for all of it}]."""
-    given = request.body.get("instruction", [])
-    if not isinstance(given, list) or len(given) > 100 or not all(isinstance(each, dict) for each in given):
-        raise InvalidParameter("'instruction' must be a list of at most 100 documents with amounts")
-    read: list[tuple[str, int | None]] = []
-    for each in given:
-        document, part = each.get("document"), each.get("amount")
-        if not isinstance(document, str) or "\0" in document:
-            raise InvalidParameter("'document' must be the SID of a document")
-        micros_given = None if part is None else amount_of(part, "instruction.amount")
-        if micros_given is not None and micros_given <= 0:
-            raise InvalidParameter("'instruction.amount' must be above zero")
-        read.append((document, micros_given))
-    return read
-
-
-def listed(items: Sequence[dict[str, Any]], following: str | None = None) -> dict[str, Any]:
-    """Make a page."""
-    return {"items": list(items), "next": following}
-
-
-def page_of(items: list[Any], show: Any) -> dict[str, Any]:
-    """Make a page of up to PAGE_SIZE of items that were asked for one more."""
-    following = items[PAGE_SIZE - 1].sid if len(items) > PAGE_SIZE else None
-    return listed([show(each) for each in items[:PAGE_SIZE]], following)
-
-
-def _at(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat()
-
-
-def _money(value: int | None) -> str | None:
-    return None if value is None else decimal_text(value)
-
-
-def card(found: Card, default_sid: str | None) -> dict[str, Any]:
+def card(found: model.Card, default_sid: str | None) -> Card:
     """Show a card."""
-    return {
-        "sid": found.sid,
-        "kind": "card",
-        "provider": found.provider,
-        "brand": found.brand,
-        "last4": found.last4,
-        "exp_month": found.exp_month,
-        "exp_year": found.exp_year,
-        "is_default": found.sid == default_sid,
-        "created_at": _at(found.created_at),
-    }
+    return Card.of(found, kind="card", is_default=found.sid == default_sid)
 
 
-def standing(found: Standing, terms: PaymentTerms, exposures: Sequence[Exposure]) -> dict[str, Any]:
+def standing(found: model.Standing, terms: model.PaymentTerms, exposures: Sequence[model.Exposure]) -> Standing:
     """Show how a customer pays and stands."""
-    return {
-        "customer_sid": found.customer_sid,
-        "method": found.method,
-        "default_card_sid": found.card_sid,
-        "state": found.state,
-        "cause": found.cause,
-        "since": _at(found.since),
-        "suspension_proposed_at": _at(found.proposed_at),
-        "terms": {
-            "net_days": terms.net_days,
-            "currency": terms.currency,
-            "source": terms.source,
-            "order_form_sid": terms.order_form_sid,
-        },
-        "exposure": [
-            {
-                "currency": each.currency,
-                "unbilled": decimal_text(each.unbilled),
-                "receivable": decimal_text(each.receivable),
-                "total": decimal_text(each.total),
-                "credit_limit": _money(each.credit_limit),
-                "is_over": each.is_over,
-            }
-            for each in exposures
-        ],
-    }
+    return Standing.of(found, terms=Terms.of(terms), exposure=[Exposure.of(each) for each in exposures])
 
 
-def top_up(found: TopUp) -> dict[str, Any]:
-    """Show a top-up."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "origin": found.origin,
-        "card_sid": found.card_sid,
-        "amount": decimal_text(found.micros),
-        "currency": found.currency,
-        "state": found.state,
-        "failure_code": found.failure_code,
-        "failure_message": found.failure_message,
-        "action": found.action,
-        "reference": found.reference,
-        "created_at": _at(found.created_at),
-        "updated_at": _at(found.updated_at),
-    }
-
-
-def chargeback(found: Chargeback) -> dict[str, Any]:
-    """Show a chargeback."""
-    return {
-        "sid": found.sid,
-        "top_up_sid": found.top_up_sid,
-        "amount": decimal_text(found.micros),
-        "state": found.state,
-        "reason": found.reason,
-        "opened_at": _at(found.opened_at),
-        "closed_at": _at(found.closed_at),
-    }
-
-
-def auto_recharge(found: AutoRecharge) -> dict[str, Any]:
-    """Show when a balance is filled up."""
-    return {
-        "currency": found.currency,
-        "threshold": decimal_text(found.threshold),
-        "amount": decimal_text(found.amount),
-        "cap_per_day": decimal_text(found.cap_per_day),
-        "state": found.state,
-        "reason": found.reason,
-    }
-
-
-def application(found: Application) -> dict[str, Any]:
-    """Show an application."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "state": found.state,
-        "currency": found.currency,
-        "note": found.note,
-        "credit_limit": _money(found.credit_limit),
-        "net_days": found.net_days,
-        "reason": found.reason,
-        "decided_at": _at(found.decided_at),
-        "created_at": _at(found.created_at),
-    }
-
-
-def payment(found: Payment, allocations: Sequence[Allocation]) -> dict[str, Any]:
+def payment(found: model.Payment, allocations: Sequence[model.Allocation]) -> Payment:
     """Show a payment and what it settled."""
-    settled = sum(each.total for each in allocations)
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "amount": decimal_text(found.micros),
-        "currency": found.currency,
-        "received_on": found.received_on.isoformat(),
-        "reference": found.reference,
-        "allocations": [
-            {
-                "document": each.document,
-                "taxes": decimal_text(each.taxes),
-                "surcharges": decimal_text(each.surcharges),
-                "fees": decimal_text(each.fees),
-            }
-            for each in allocations
-        ],
-        "unallocated": decimal_text(found.micros - settled),
-        "created_at": _at(found.created_at),
-    }
+    unallocated = Micros(found.micros - sum(each.total for each in allocations))
+    return Payment.of(found, allocations=[Allocation.of(each) for each in allocations], unallocated=unallocated)
 
 
-def refund(found: Refund) -> dict[str, Any]:
-    """Show a refund."""
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "source_sid": found.source_sid,
-        "basis": found.basis,
-        "taken_from": found.taken_from,
-        "amount": decimal_text(found.micros),
-        "currency": found.currency,
-        "state": found.state,
-        "failure": found.failure,
-        "note": found.note,
-        "created_at": _at(found.created_at),
-        "updated_at": _at(found.updated_at),
-    }
-
-
-def settlement(found: Settlement, ours: TopUp | None) -> dict[str, Any]:
+def settlement(found: Settlement, ours: model.TopUp | None) -> Settled:
     """Show what a provider settled beside the top-up it is of."""
-    return {
-        "id": found.id,
-        "charge_reference": found.charge_reference,
-        "amount": decimal_text(found.micros),
-        "fee": decimal_text(found.fee_micros),
-        "currency": found.currency,
-        "settled_at": _at(found.settled_at),
-        "top_up_sid": ours.sid if ours else None,
-        "matches": ours is not None
+    matches = (
+        ours is not None
         and ours.state == "succeeded"
-        and (ours.micros, ours.currency) == (found.micros, found.currency),
-    }
+        and (ours.micros, ours.currency) == (found.micros, found.currency)
+    )
+    return Settled.of(found, top_up_sid=ours.sid if ours else None, matches=matches)

@@ -27,6 +27,7 @@ from onterms.business.pricing.model import (
     Tiers,
     UsageEvent,
     UsageGroup,
+    UsageSlice,
     UsageTotal,
     default_currency,
     line_kind,
@@ -36,10 +37,12 @@ from onterms.business.pricing.service.books import add_surcharge, ensure_default
 from onterms.business.pricing.service.order_forms import (
     NET_DAYS,
     due_on,
+    end_all,
     form_at,
     latest_end,
     overrides,
     payment_terms,
+    settle_commitments,
 )
 from onterms.business.pricing.service.price_list import Ask, PriceList, read_tables
 from onterms.business.pricing.service.rating import (
@@ -50,6 +53,7 @@ from onterms.business.pricing.service.rating import (
     pass_on,
     rate,
     rated,
+    slices,
     unbilled,
     usage_totals,
 )
@@ -85,11 +89,13 @@ __all__ = [
     "Tiers",
     "UsageEvent",
     "UsageGroup",
+    "UsageSlice",
     "UsageTotal",
     "add_surcharge",
     "billed",
     "default_currency",
     "due_on",
+    "end_all",
     "ensure_default_prices",
     "fees_between",
     "form_at",
@@ -105,6 +111,8 @@ __all__ = [
     "read_tables",
     "register",
     "round_line",
+    "settle_commitments",
+    "slices",
     "unbilled",
     "usage_totals",
 ]

@@ -1,14 +1,14 @@
 """What this room serves: the contract's Pricing API, and /commercial/v1 for prices, order forms and charges."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import phonenumbers
 
 from onterms.business.pricing import wire
 from onterms.business.pricing.errors import CustomerNotFound
-from onterms.business.pricing.model import PriceTables, default_currency
+from onterms.business.pricing.model import PriceTables, default_currency, line_kind
 from onterms.business.pricing.service import books, order_forms, rating
 from onterms.business.pricing.service.price_list import PriceList, read_tables
 from onterms.business.pricing.store import order_forms as form_store
@@ -17,8 +17,9 @@ from onterms.business.pricing.store import rated as rated_store
 from onterms.core.db import Tx
 from onterms.core.errors import Forbidden, InvalidParameter, NotFound
 from onterms.engines.api import Binding, Call, OwnReply, OwnRequest, OwnRoute, Page, serve
+from onterms.engines.api.own import Created, Shows
+from onterms.engines.api.shapes import Items, page, whole
 
-_PAGE_MAX = 500
 _FORM_EVENTS = ("send", "recall", "withdraw", "terminate")
 
 
@@ -37,17 +38,20 @@ class CustomerFacts(Protocol):
 
 
 CustomerOf = Callable[[Tx, str], Awaitable[CustomerFacts | None]]
+Signed = Callable[[Tx, str, datetime], Awaitable[None]]
 
 
 class Api:
     """This room's operations and routes.
 
-    Shapes: `customer_of` finds the customer of an account, or None for an account without one, which sees list prices.
+    Shapes: `customer_of` finds the customer of an account, or None for an account without one, which sees list prices;
+    `signed` is told of every signature on an order form.
     """
 
-    def __init__(self, prices: PriceList, customer_of: CustomerOf) -> None:
+    def __init__(self, prices: PriceList, customer_of: CustomerOf, signed: Signed | None = None) -> None:
         self._prices = prices
         self._customer_of = customer_of
+        self._signed = signed
 
     # ---- the contract
 
@@ -169,79 +173,77 @@ class Api:
             return found
         return await _owner_of(tx, request.path["sid"])
 
-    async def _quote(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def _quote(self, tx: Tx, request: OwnRequest, query: wire.QuoteQuery) -> wire.Quote:
         customer_sid = await self._customer_sid(tx, request)
-        query = request.query
-        known_at = wire.instant(query, "known_at")
+        known_at = query.known_at
         if known_at is not None and not request.operator:
             raise InvalidParameter("'known_at' is the operator's")
         # What was known in the past has to be read; the present is in memory.
         tables: PriceTables = await read_tables(tx, known_at=known_at) if known_at else self._prices.tables
-        at = wire.instant(query, "at") or request.at
+        at = query.at or request.at
         price = tables.price(
             customer_sid or "",
-            query.get("service", ""),
-            query.get("direction", "outbound"),
-            query.get("country", ""),
-            query.get("number", ""),
-            query.get("unit", ""),
-            query.get("currency", "USD"),
+            query.service,
+            query.direction,
+            query.country,
+            query.number,
+            query.unit,
+            query.currency,
             at,
         )
-        return OwnReply(wire.show_quote(price, at))
+        return wire.show_quote(price, at)
 
-    async def _list_forms(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer_sid = await self._customer_sid(tx, request)
-        after, limit = _paging(request)
-        rows = await form_store.page(tx, customer_sid, after, limit + 1)
+    async def _list_forms(self, tx: Tx, request: OwnRequest, query: wire.CustomersPage) -> Items[wire.Form]:
+        limit = query.limit
+        rows = await form_store.page(tx, await self._customer_sid(tx, request), query.after, limit + 1)
         # A customer sees no drafts, which bind nobody and may never be offered.
         shown = [wire.show_form(row) for row in rows[:limit] if request.operator or row.state != "draft"]
-        return _items(shown, rows[limit - 1].sid if len(rows) > limit else None)
+        return Items(shown, rows[limit - 1].sid if len(rows) > limit else None)
 
-    async def _fetch_form(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        form = await order_forms.find(tx, await self._form_owner(tx, request), request.path["sid"])
+    async def _fetch_form(self, tx: Tx, request: OwnRequest, sid: str) -> wire.Form:
+        form = await order_forms.find(tx, await self._form_owner(tx, request), sid)
         if form.state == "draft" and not request.operator:
             raise NotFound("The order form was not found")
-        return OwnReply(wire.show_form(form))
+        return wire.show_form(form)
 
-    async def _sign(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def _sign(self, tx: Tx, request: OwnRequest, sid: str, body: wire.Signature) -> wire.Form:
         customer_sid = await self._form_owner(tx, request)
         party = "operator" if request.operator else "customer"
         if request.caller is not None and request.caller.account.sid != request.caller.account.owner_sid:
             raise Forbidden("A subaccount does not sign for the customer", details={"clause": "1.8"})
-        name = request.text("name", max_length=200)
         # A signature on paper is entered by the operator, who says so.
-        if request.operator and request.body.get("party") == "customer":
+        if request.operator and body.party == "customer":
             party = "customer"
-        form = await order_forms.sign(tx, customer_sid, request.path["sid"], party, name, request.at)
-        return OwnReply(wire.show_form(form))
+        form = await order_forms.sign(tx, customer_sid, sid, party, body.name, request.at)
+        if self._signed is not None:
+            await self._signed(tx, customer_sid, request.at)
+        return wire.show_form(form)
 
-    async def _list_charges(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer_sid = await self._customer_sid(tx, request)
-        after, limit = _paging(request)
-        rows = await form_store.charges(tx, customer_sid, after, limit + 1)
-        shown = [wire.show_charge(row) for row in rows[:limit]]
-        return _items(shown, shown[-1]["sid"] if len(rows) > limit else None)
+    async def _list_charges(self, tx: Tx, request: OwnRequest, query: wire.CustomersPage) -> Items[wire.Fine]:
+        rows = await form_store.charges(tx, await self._customer_sid(tx, request), query.after, query.limit + 1)
+        return page([wire.show_charge(row) for row in rows], query.limit)
 
-    async def _charge_document(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        content = await form_store.charge_document(tx, await self._customer_sid(tx, request), request.path["sid"])
+    async def _charge_document(
+        self, tx: Tx, request: OwnRequest, sid: str, query: wire.FinesOf
+    ) -> Annotated[OwnReply, Shows("application/octet-stream")]:
+        content = await form_store.charge_document(tx, await self._customer_sid(tx, request), sid)
         if content is None:
             raise NotFound("The charge was not found")
         # Whatever was uploaded is never shown as a page of ours.
         headers = (("content-disposition", "attachment"), ("x-content-type-options", "nosniff"))
         return OwnReply(None, headers=headers, raw=content, content_type="application/octet-stream")
 
-    async def _list_rated(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer_sid = await self._customer_sid(tx, request)
+    async def _list_rated(self, tx: Tx, request: OwnRequest, query: wire.RatedPage) -> Items[wire.RatedLine]:
+        customer_sid, limit = await self._customer_sid(tx, request), query.limit
         if customer_sid is None:
             raise InvalidParameter("'customer_sid' is required")
-        after, limit = _paging(request)
-        rows = await rated_store.page(tx, customer_sid, request.query, after, limit + 1)
+        filters = {"kind": query.kind, "invoice_sid": query.invoice_sid}
+        rows = await rated_store.page(tx, customer_sid, filters, query.after, limit + 1)
         kept = rows[:limit]
         if len(rows) > limit:
             # A page ends with a whole event, so that the next can begin after its id; none has as many lines as a page.
             kept = [row for row in kept if row.id != rows[limit].id] or kept
-        return _items([wire.show_line(row) for row in kept], kept[-1].id if len(rows) > limit else None)
+        return Items([wire.show_line(row) for row in kept], kept[-1].id if len(rows) > limit else None)
 
 
 def _lister(path: str) -> Callable[[Tx, Call], Awaitable[Page]]:
@@ -278,94 +280,67 @@ async def _owner_of(tx: Tx, sid: str) -> str:
     return found
 
 
-def _paging(request: OwnRequest) -> tuple[str, int]:
-    try:
-        limit = int(request.query.get("limit", "50"))
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= _PAGE_MAX:
-        raise InvalidParameter(f"'limit' must be a whole number from 1 to {_PAGE_MAX}")
-    return request.query.get("after", ""), limit
+async def _list_books(tx: Tx) -> Items[wire.Book]:
+    return whole([wire.Book.of(row) for row in await price_store.books(tx)])
 
 
-def _items(items: Sequence[Mapping[str, Any]], following: str | None = None) -> OwnReply:
-    return OwnReply({"items": list(items), "next": following})
+def _numbered(shown: wire.ListPrice | wire.Surcharge) -> str:
+    return str(shown.id)
 
 
-async def _list_books(tx: Tx, request: OwnRequest) -> OwnReply:
-    return _items([wire.show_book(row) for row in await price_store.books(tx)])
-
-
-async def _list_prices(tx: Tx, request: OwnRequest) -> OwnReply:
-    after, limit = _paging(request)
-    if after and not after.isdigit():
-        raise InvalidParameter("'after' is not a token of this list")
+async def _list_prices(tx: Tx, book: str, query: wire.PricesPage) -> Items[wire.ListPrice]:
     rows = await price_store.page_of_prices(
         tx,
-        book=request.path["book"],
-        service=request.query.get("service"),
-        country=request.query.get("country"),
-        currency=request.query.get("currency"),
-        known_at=wire.instant(request.query, "known_at"),
-        after=int(after or 0),
-        limit=limit + 1,
+        book=book,
+        service=query.service,
+        country=query.country,
+        currency=query.currency,
+        known_at=query.known_at,
+        after=int(query.after or 0),
+        limit=query.limit + 1,
     )
-    return _items([wire.show_price(row) for row in rows[:limit]], str(rows[limit - 1]["id"]) if rows[limit:] else None)
+    return page([wire.show_price(row) for row in rows], query.limit, _numbered)
 
 
-async def _publish(tx: Tx, request: OwnRequest) -> OwnReply:
-    book = wire.book_name(request.path["book"])
-    rates = wire.rates(request.body, request.at)
-    ids = await books.publish(tx, book, rates, request.at, by="operator")
-    return OwnReply({"book": book, "ids": ids, "version": await price_store.version(tx)}, 201)
+async def _publish(tx: Tx, request: OwnRequest, book: str, body: wire.NewPrices) -> Created[wire.Published]:
+    book = wire.book_name(book)
+    ids = await books.publish(tx, book, [each.read(request.at) for each in body.prices], request.at, by="operator")
+    return wire.Published(book, ids, await price_store.version(tx))
 
 
-async def _draft(tx: Tx, request: OwnRequest) -> OwnReply:
-    customer_sid = request.text("customer_sid", max_length=64)
-    form = await order_forms.draft(tx, wire.order_form(request.body, customer_sid, request.at), request.at)
-    return OwnReply(wire.show_form(form), 201)
+async def _draft(tx: Tx, request: OwnRequest, body: wire.NewOrderForm) -> Created[wire.Form]:
+    return wire.show_form(await order_forms.draft(tx, body.read(request.at), request.at))
 
 
-def _mover(event: str) -> Callable[[Tx, OwnRequest], Awaitable[OwnReply]]:
-    async def change(tx: Tx, request: OwnRequest) -> OwnReply:
-        sid = request.path["sid"]
-        customer_sid = await _owner_of(tx, sid)
-        if event == "send":
-            form = await order_forms.send(tx, customer_sid, sid, request.at)
-        elif event == "recall":
-            form = await order_forms.recall(tx, customer_sid, sid, request.at)
-        else:
-            cause = request.text("cause", max_length=200)
-            end = order_forms.withdraw if event == "withdraw" else order_forms.terminate
-            form = await end(tx, customer_sid, sid, cause, request.at)
-        return OwnReply(wire.show_form(form))
+def _mover(event: str) -> Callable[..., Awaitable[wire.Form]]:
+    move = order_forms.send if event == "send" else order_forms.recall
+    end = order_forms.withdraw if event == "withdraw" else order_forms.terminate
 
-    return change
+    async def change(tx: Tx, request: OwnRequest, sid: str) -> wire.Form:
+        return wire.show_form(await move(tx, await _owner_of(tx, sid), sid, request.at))
+
+    async def close(tx: Tx, request: OwnRequest, sid: str, body: wire.Cause) -> wire.Form:
+        return wire.show_form(await end(tx, await _owner_of(tx, sid), sid, body.cause, request.at))
+
+    return change if event in ("send", "recall") else close
 
 
-async def _list_surcharges(tx: Tx, request: OwnRequest) -> OwnReply:
-    after, limit = _paging(request)
-    if after and not after.isdigit():
-        raise InvalidParameter("'after' is not a token of this list")
-    rows = await price_store.surcharge_rules(tx, int(after or 0), limit + 1)
-    shown = [wire.show_surcharge(row) for row in rows[:limit]]
-    return _items(shown, str(rows[limit - 1].id) if len(rows) > limit else None)
+async def _list_surcharges(tx: Tx, query: wire.NumberedPage) -> Items[wire.Surcharge]:
+    rows = await price_store.surcharge_rules(tx, int(query.after or 0), query.limit + 1)
+    return page([wire.Surcharge.of(row) for row in rows], query.limit, _numbered)
 
 
-async def _add_surcharge(tx: Tx, request: OwnRequest) -> OwnReply:
-    rule = wire.surcharge(request.body, request.at)
-    source = request.text("source", default="", max_length=500)
-    added = await books.add_surcharge(tx, rule, request.at, by="operator", source=source)
-    return OwnReply(wire.show_surcharge(added), 201)
+async def _add_surcharge(tx: Tx, request: OwnRequest, body: wire.NewSurcharge) -> Created[wire.Surcharge]:
+    added = await books.add_surcharge(tx, body.read(request.at), request.at, by="operator", source=body.source)
+    return wire.Surcharge.of(added)
 
 
-async def _pass_on(tx: Tx, request: OwnRequest) -> OwnReply:
-    customer_sid = request.text("customer_sid", max_length=64)
-    line = await rating.pass_on(tx, customer_sid, wire.charge(request.body), request.at)
-    return OwnReply({"sid": line.id, **wire.show_line(line)}, 201)
+async def _pass_on(tx: Tx, request: OwnRequest, body: wire.NewFine) -> Created[wire.PassedOn]:
+    line = await rating.pass_on(tx, body.customer_sid, body.read(), request.at)
+    return wire.PassedOn.of(line, sid=line.id, kind=line_kind(line.kind))
 
 
-async def _list_quarantined(tx: Tx, request: OwnRequest) -> OwnReply:
-    _, limit = _paging(request)
-    rows = await rated_store.quarantined(tx, request.query.get("customer_sid"), limit)
-    return _items([wire.show_quarantined(row) for row in rows])
+async def _list_quarantined(tx: Tx, query: wire.CustomersPage) -> Items[wire.Quarantined]:
+    return whole(
+        [wire.Quarantined.of(row) for row in await rated_store.quarantined(tx, query.customer_sid, query.limit)]
+    )

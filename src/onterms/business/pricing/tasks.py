@@ -6,13 +6,6 @@ from onterms.business.pricing.service import order_forms
 from onterms.engines.jobs import Job, Run, Worker
 
 
-async def _fire(run: Run, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        async with run.transaction() as tx:
-            await order_forms.fire(tx, job.payload, run.clock.now())
-            await run.complete(tx, [job])
-
-
 async def _settle(run: Run, jobs: Sequence[Job]) -> None:
     for job in jobs:
         async with run.transaction() as tx:
@@ -20,7 +13,14 @@ async def _settle(run: Run, jobs: Sequence[Job]) -> None:
             await run.complete(tx, [job])
 
 
-def register(worker: Worker) -> None:
-    """Let a worker run this room's timers."""
-    worker.register(order_forms.TIMER_TASK, _fire)
+def register(worker: Worker, is_ending: order_forms.IsEnding | None = None) -> None:
+    """Let a worker run this room's timers; `is_ending` tells whose forms renew no more."""
+
+    async def fire(run: Run, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            async with run.transaction() as tx:
+                await order_forms.fire(tx, job.payload, run.clock.now(), is_ending)
+                await run.complete(tx, [job])
+
+    worker.register(order_forms.TIMER_TASK, fire)
     worker.register(order_forms.COMMITMENT_TASK, _settle)

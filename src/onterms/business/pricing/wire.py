@@ -1,12 +1,12 @@
 """The outside shapes: the contract's pricing rows, and our own API's prices, order forms and charges."""
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import UNSET, Meta, UnsetType, field
 
 from onterms.business.pricing.errors import InvalidPrice
 from onterms.business.pricing.model import (
@@ -22,12 +22,11 @@ from onterms.business.pricing.model import (
     line_kind,
 )
 from onterms.core.errors import InvalidParameter
-from onterms.core.money import InvalidAmount, decimal_text, micros
+from onterms.core.money import decimal_text
+from onterms.engines.api.shapes import Instant, Json, Micros, NotNegative, Shape, Sid
 
 BASE_URL = "https://pricing.twilio.com"
 _WORD = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
-_COUNTRY = re.compile(r"^[A-Z]{2}$")
-_PREFIX = re.compile(r"^\+[1-9]\d{0,14}$")
 # The contract's names of number types, with our services of a month of one.
 NUMBER_TYPES = (("local", "local"), ("mobile", "mobile"), ("toll free", "tollfree"))
 
@@ -217,410 +216,560 @@ def trunking_number(
     }
 
 
-# ---- reading our own JSON
+# ---- what requests of our own API hold
+
+_Word = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
+_WordOrNone = Annotated[str, Meta(pattern="^([a-z0-9][a-z0-9._-]{0,63})?$")]
+_CountryOrAll = Annotated[str, Meta(pattern="^([A-Z]{2})?$")]
+_Prefix = Annotated[str, Meta(pattern=r"^(\+[1-9][0-9]{0,14})?$")]
+_Line = Annotated[str, Meta(max_length=200)]
+_Token = Annotated[str, Meta(pattern="^[0-9]{0,18}$")]
+_PRICES: Mapping[str, type[InvalidPrice]] = dict.fromkeys(
+    ("price", "prices", "rates", "tiers", "amount", "prepaid"), InvalidPrice
+)
 
 
-def _text(body: Mapping[str, Any], name: str, default: str | None = None, *, max_length: int = 200) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str) or len(value) > max_length:
-        raise InvalidParameter(f"'{name}' must be a string of at most {max_length} characters")
-    return value
+class PricingPage(Shape):
+    """A page of up to `limit` after a token, the `next` of the page before."""
+
+    after: str = ""
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
 
 
-def _word(body: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = _text(body, name, default)
-    if value and not _WORD.match(value):
-        raise InvalidParameter(f"'{name}' may hold lower case letters, digits, '.', '_' and '-' only")
-    if not value and default != "":
-        raise InvalidParameter(f"'{name}' is required")
-    return value
+class CustomersPage(PricingPage):
+    """Those of one customer; the operator may leave it out and sees all."""
+
+    customer_sid: str | None = None
 
 
-def _whole(body: Mapping[str, Any], name: str, *, least: int, most: int) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidParameter(f"'{name}' must be a whole number from {least} to {most}")
-    return value
+class FinesOf(Shape):
+    """Whose: the operator may leave it out."""
+
+    customer_sid: str | None = None
 
 
-def amount(body: Mapping[str, Any], name: str) -> int:
-    """Read an amount as decimal text; a price is exact or refused."""
-    value = body.get(name)
-    if not isinstance(value, str):
-        raise InvalidPrice(f"'{name}' must be a decimal number as text")
-    try:
-        read = micros(value)
-    except InvalidAmount as error:
-        raise InvalidPrice(f"'{name}': {error}") from None
-    if read < 0:
-        raise InvalidPrice(f"'{name}' must not be negative")
-    return read
+class NumberedPage(PricingPage):
+    """A page of what is numbered."""
+
+    after: _Token = ""
 
 
-def instant(body: Mapping[str, Any], name: str) -> datetime | None:
-    """Read an instant with its offset, or None."""
-    value = body.get(name)
-    if value is None:
-        return None
-    try:
-        read = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        read = None
-    if read is None or read.tzinfo is None:
-        raise InvalidParameter(f"'{name}' must be an instant such as 2025-03-10T00:00:00Z")
-    return read.astimezone(UTC)
+class PricesPage(NumberedPage):
+    """Prices of a service, a country, a currency, or all; as they were known at an instant."""
+
+    service: str | None = None
+    country: str | None = None
+    currency: str | None = None
+    known_at: Instant | None = None
 
 
-def day(body: Mapping[str, Any], name: str) -> date:
-    """Read a day."""
-    try:
-        return date.fromisoformat(_text(body, name))
-    except ValueError:
-        raise InvalidParameter(f"'{name}' must be a day such as 2025-03-10") from None
+class RatedPage(CustomersPage):
+    """Rated lines of a kind or an invoice."""
+
+    kind: str | None = None
+    invoice_sid: str | None = None
 
 
-def _place(body: Mapping[str, Any]) -> tuple[str, str]:
-    country, prefix = _text(body, "country", ""), _text(body, "prefix", "")
-    if country and not _COUNTRY.match(country):
-        raise InvalidParameter("'country' must be an ISO 3166 code of two capitals, or empty for all")
-    if prefix and not _PREFIX.match(prefix):
-        raise InvalidParameter("'prefix' must be + and digits, or empty")
-    return country, prefix
+class QuoteQuery(Shape):
+    """What a unit would cost: to a customer, for a service, there, then; `known_at` is the operator's."""
+
+    customer_sid: str | None = None
+    service: str = ""
+    direction: str = "outbound"
+    country: str = ""
+    number: str = ""
+    unit: str = ""
+    currency: str = "USD"
+    at: Instant | None = None
+    known_at: Instant | None = None
 
 
-def tiers(body: Mapping[str, Any]) -> Tiers | None:
-    """Read tiers: `{"mode": "graduated", "steps": [{"from": 0, "price": "0.0079"}, ...]}`."""
-    given = body.get("tiers")
-    if given is None:
-        return None
-    if not isinstance(given, dict) or given.get("mode") not in ("graduated", "volume"):
-        raise InvalidPrice("'tiers' needs a 'mode' of graduated or volume")
-    steps = given.get("steps")
-    if not isinstance(steps, list) or not 1 <= len(steps) <= 100:
-        raise InvalidPrice("'tiers' needs 1 to 100 'steps'")
-    read: list[tuple[int, int]] = []
-    for step in steps:
-        floor = step.get("from") if isinstance(step, dict) else None
-        if not isinstance(floor, int) or isinstance(floor, bool):
-            raise InvalidPrice("each step needs 'from', the units before it")
-        read.append((floor, amount(step, "price")))
-    floors = [floor for floor, _ in read]
-    if floors[0] != 0 or any(later <= earlier for earlier, later in pairwise(floors)):
-        raise InvalidPrice("the steps must begin at 0 and ascend")
-    return Tiers(given["mode"], tuple(read))
+class Step(Shape):
+    """A price from a number of units on."""
+
+    floor: int = field(name="from")
+    price: NotNegative
 
 
-def rates(body: Mapping[str, Any], at: datetime) -> list[Rate]:
-    """Read the prices of a book."""
-    given = body.get("prices")
-    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise InvalidParameter("'prices' must be a list of prices")
-    return [_rate(each, at) for each in given]
+class TierSteps(Shape):
+    """Prices by quantity within a contract month: steps that begin at 0 and ascend."""
+
+    mode: Literal["graduated", "volume"]
+    steps: Annotated[list[Step], Meta(min_length=1, max_length=100)]
+
+    def read(self) -> Tiers:
+        """Turn it into the room's own.
+
+        Raises: InvalidPrice.
+        """
+        floors = [step.floor for step in self.steps]
+        if floors[0] != 0 or any(later <= earlier for earlier, later in pairwise(floors)):
+            raise InvalidPrice("the steps must begin at 0 and ascend")
+        return Tiers(self.mode, tuple((step.floor, step.price) for step in self.steps))
 
 
-def _rate(body: Mapping[str, Any], at: datetime) -> Rate:
-    country, prefix = _place(body)
-    steps = tiers(body)
-    price = Price(
-        micros=steps.steps[0][1] if steps else amount(body, "price"),
-        currency=_text(body, "currency"),
-        unit=_word(body, "unit"),
-        row=0,
-        tiers=steps,
-        name=_text(body, "name", ""),
-        prefix=prefix,
-    )
-    begins, ends = instant(body, "effective_from") or at, instant(body, "effective_to")
+class NewPrice(Shape, kw_only=True):
+    """A price of a unit: one `price`, or `tiers`."""
+
+    refusals: ClassVar = _PRICES
+
+    service: _Word
+    unit: _Word
+    direction: _Word = "outbound"
+    country: _CountryOrAll = ""
+    prefix: _Prefix = ""
+    name: _Line = ""
+    price: NotNegative | None = None
+    tiers: TierSteps | None = None
+
+    def read_tiers(self) -> tuple[int, Tiers | None]:
+        """Return the price of the first unit, and the tiers.
+
+        Raises: InvalidPrice.
+        """
+        steps = None if self.tiers is None else self.tiers.read()
+        if steps is not None:
+            return steps.steps[0][1], steps
+        if self.price is None:
+            raise InvalidPrice("'price' must be a decimal number as text")
+        return self.price, None
+
+
+class NewListPrice(NewPrice, kw_only=True):
+    """A list price in a currency, between instants."""
+
+    currency: _Line
+    effective_from: Instant | None = None
+    effective_to: Instant | None = None
+
+    def read(self, at: datetime) -> Rate:
+        """Turn it into the room's own."""
+        first, steps = self.read_tiers()
+        price = Price(first, self.currency, self.unit, row=0, tiers=steps, name=self.name, prefix=self.prefix)
+        begins, ends = _span(self.effective_from or at, self.effective_to)
+        return Rate(self.service, self.direction, self.country, self.prefix, price, begins, ends, at)
+
+
+class NewPrices(Shape):
+    """Prices to publish."""
+
+    refusals: ClassVar = _PRICES
+
+    prices: list[NewListPrice]
+
+
+class NewCommitment(Shape):
+    """What a customer commits to spend in a period, on some services or all."""
+
+    period: Literal["month", "quarter", "year", "term"]
+    amount: NotNegative
+    services: tuple[str, ...] = ()
+
+
+class NewOrderForm(Shape, kw_only=True):
+    """An order form of a customer."""
+
+    refusals: ClassVar = _PRICES
+
+    customer_sid: Annotated[str, Meta(max_length=64)]
+    number: _Line
+    term_from: date
+    term_to: date
+    currency: _Line = "USD"
+    entity: _Line = ""
+    renewal_months: Annotated[int, Meta(ge=1, le=120)] | None = None
+    net_days: Annotated[int, Meta(ge=0, le=365)] | None = None
+    prepaid: NotNegative | None = None
+    rates: tuple[NewPrice, ...] = ()
+    commitments: tuple[NewCommitment, ...] = ()
+    overrides: Json | None = None
+    order_only: bool = False
+    supersedes: _Line | None = None
+
+    def read(self, at: datetime) -> OrderForm:
+        """Turn it into the room's own.
+
+        Raises: InvalidParameter, InvalidPrice.
+        """
+        if self.term_to < self.term_from:
+            raise InvalidParameter("'term_to' must not come before 'term_from'")
+        return OrderForm(
+            customer_sid=self.customer_sid,
+            sid="",
+            number=self.number,
+            state="draft",
+            version=1,
+            currency=self.currency,
+            entity=self.entity,
+            term_from=self.term_from,
+            term_to=self.term_to,
+            renewal_months=self.renewal_months,
+            net_days=self.net_days,
+            prepaid_micros=int(self.prepaid or 0),
+            rates=tuple(_form_rate(each) for each in self.rates),
+            commitments=tuple(Commitment(int(each.amount), each.period, each.services) for each in self.commitments),
+            overrides=self.overrides or {},
+            order_only=self.order_only,
+            supersedes=self.supersedes or None,
+            signatures=(),
+            created_at=at,
+            sent_at=None,
+            signed_at=None,
+            active_from=None,
+            active_to=None,
+            ended_cause=None,
+        )
+
+
+class Signature(Shape):
+    """Who signs. A signature on paper is entered by the operator, who names the party that gave it."""
+
+    name: _Line
+    party: str | None = None
+
+
+class Cause(Shape):
+    """Why an order form ends."""
+
+    cause: _Line
+
+
+class NewSurcharge(Shape, kw_only=True):
+    """A surcharge rule; what is left empty is all."""
+
+    refusals: ClassVar = _PRICES
+
+    currency: _Line
+    price: NotNegative
+    kind: _Word = "carrier-fee"
+    name: _Line = ""
+    carrier: _Line = ""
+    country: _CountryOrAll = ""
+    channel: _WordOrNone = ""
+    direction: _WordOrNone = ""
+    unit: _WordOrNone = ""
+    effective_from: Instant | None = None
+    effective_to: Instant | None = None
+    source: Annotated[str, Meta(max_length=500)] = ""
+
+    def read(self, at: datetime) -> SurchargeRule:
+        """Turn it into the room's own."""
+        begins, ends = _span(self.effective_from or at, self.effective_to)
+        return SurchargeRule(
+            id=0,
+            kind=self.kind,
+            name=self.name,
+            carrier=self.carrier,
+            country=self.country,
+            channel=self.channel,
+            direction=self.direction,
+            unit=self.unit,
+            currency=self.currency,
+            micros=int(self.price),
+            effective_from=begins,
+            effective_to=ends,
+            recorded_at=at,
+        )
+
+
+class NewFile(Shape):
+    """A document, its bytes in Base64."""
+
+    name: _Line = ""
+    content: bytes = b""
+
+
+class NewFine(Shape, kw_only=True):
+    """A fine to be passed on; a missing document is refused with its clause."""
+
+    refusals: ClassVar = _PRICES
+
+    customer_sid: Annotated[str, Meta(max_length=64)]
+    authority: _Line
+    case: _Line
+    amount: NotNegative
+    imposed_on: date
+    currency: _Line = "USD"
+    document: NewFile | None = None
+
+    def read(self) -> NewCharge:
+        """Turn it into the room's own.
+
+        Raises: InvalidPrice.
+        """
+        if self.amount == 0:
+            raise InvalidPrice("'amount' must be more than nothing")
+        document = self.document or NewFile()
+        return NewCharge(
+            authority=self.authority,
+            case_reference=self.case,
+            currency=self.currency,
+            micros=int(self.amount),
+            imposed_on=self.imposed_on,
+            document_name=document.name,
+            document=document.content,
+        )
+
+
+def _span(begins: datetime, ends: datetime | None) -> tuple[datetime, datetime | None]:
     if ends is not None and ends <= begins:
         raise InvalidParameter("'effective_to' must come after 'effective_from'")
-    return Rate(_word(body, "service"), _word(body, "direction", "outbound"), country, prefix, price, begins, ends, at)
+    return begins, ends
 
 
-def order_form(body: Mapping[str, Any], customer_sid: str, at: datetime) -> OrderForm:
-    """Read a new order form."""
-    begins, ends = day(body, "term_from"), day(body, "term_to")
-    if ends < begins:
-        raise InvalidParameter("'term_to' must not come before 'term_from'")
-    given = body.get("overrides", {})
-    if not isinstance(given, dict):
-        raise InvalidParameter("'overrides' must be an object of terms")
-    return OrderForm(
-        customer_sid=customer_sid,
-        sid="",
-        number=_text(body, "number"),
-        state="draft",
-        version=1,
-        currency=_text(body, "currency", "USD"),
-        entity=_text(body, "entity", ""),
-        term_from=begins,
-        term_to=ends,
-        renewal_months=_whole(body, "renewal_months", least=1, most=120),
-        net_days=_whole(body, "net_days", least=0, most=365),
-        prepaid_micros=amount(body, "prepaid") if "prepaid" in body else 0,
-        rates=tuple(_form_rate(each) for each in _objects(body, "rates")),
-        commitments=tuple(_commitment(each) for each in _objects(body, "commitments")),
-        overrides=given,
-        order_only=bool(body.get("order_only", False)),
-        supersedes=_text(body, "supersedes") if body.get("supersedes") else None,
-        signatures=(),
-        created_at=at,
-        sent_at=None,
-        signed_at=None,
-        active_from=None,
-        active_to=None,
-        ended_cause=None,
-    )
-
-
-def _objects(body: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    given = body.get(name, [])
-    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise InvalidParameter(f"'{name}' must be a list of objects")
-    return given
-
-
-def _form_rate(body: Mapping[str, Any]) -> dict[str, Any]:
-    country, prefix = _place(body)
-    steps = tiers(body)
+def _form_rate(given: NewPrice) -> dict[str, Any]:
+    first, steps = given.read_tiers()
     return {
-        "service": _word(body, "service"),
-        "direction": _word(body, "direction", "outbound"),
-        "country": country,
-        "prefix": prefix,
-        "unit": _word(body, "unit"),
-        "name": _text(body, "name", ""),
-        "micros": steps.steps[0][1] if steps else amount(body, "price"),
+        "service": given.service,
+        "direction": given.direction,
+        "country": given.country,
+        "prefix": given.prefix,
+        "unit": given.unit,
+        "name": given.name,
+        "micros": int(first),
         "tier_mode": steps.mode if steps else None,
-        "tiers": [list(step) for step in steps.steps] if steps else None,
+        "tiers": [[floor, int(price)] for floor, price in steps.steps] if steps else None,
     }
 
 
-def _commitment(body: Mapping[str, Any]) -> Commitment:
-    period = body.get("period")
-    if period not in ("month", "quarter", "year", "term"):
-        raise InvalidParameter("a commitment's 'period' must be month, quarter, year or term")
-    services = body.get("services", [])
-    if not isinstance(services, list) or not all(isinstance(each, str) for each in services):
-        raise InvalidParameter("a commitment's 'services' must be a list of services")
-    return Commitment(amount(body, "amount"), period, tuple(services))
+# ---- what answers of our own API show
 
 
-def surcharge(body: Mapping[str, Any], at: datetime) -> SurchargeRule:
-    """Read a new surcharge rule."""
-    country, _ = _place(body)
-    begins, ends = instant(body, "effective_from") or at, instant(body, "effective_to")
-    if ends is not None and ends <= begins:
-        raise InvalidParameter("'effective_to' must come after 'effective_from'")
-    return SurchargeRule(
-        id=0,
-        kind=_word(body, "kind", "carrier-fee"),
-        name=_text(body, "name", ""),
-        carrier=_text(body, "carrier", ""),
-        country=country,
-        channel=_word(body, "channel", ""),
-        direction=_word(body, "direction", ""),
-        unit=_word(body, "unit", ""),
-        currency=_text(body, "currency"),
-        micros=amount(body, "price"),
-        effective_from=begins,
-        effective_to=ends,
-        recorded_at=at,
-    )
+class ShownStep(Shape):
+    """A price from a number of units on."""
+
+    floor: int = field(name="from")
+    price: Micros
 
 
-def charge(body: Mapping[str, Any]) -> NewCharge:
-    """Read a fine to be passed on; a missing document is refused later, where the clause is known."""
-    given = body.get("document")
-    document = given if isinstance(given, dict) else {}
-    try:
-        content = base64.b64decode(str(document.get("content", "")), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidParameter("'document.content' must be Base64") from None
-    value = amount(body, "amount")
-    if value == 0:
-        raise InvalidPrice("'amount' must be more than nothing")
-    return NewCharge(
-        authority=_text(body, "authority"),
-        case_reference=_text(body, "case"),
-        currency=_text(body, "currency", "USD"),
-        micros=value,
-        imposed_on=day(body, "imposed_on"),
-        document_name=_text(document, "name", ""),
-        document=content,
-    )
+class ShownTiers(Shape):
+    """Prices by quantity within a contract month."""
+
+    mode: str
+    steps: list[ShownStep]
 
 
-# ---- writing our own JSON
+class Book(Shape):
+    """A price book with what it holds."""
+
+    book: str
+    prices: int
+    currencies: list[str]
+    recorded_at: datetime
 
 
-def _moment(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+class ListPrice(Shape):
+    """A list price."""
+
+    id: int
+    book: str
+    service: str
+    direction: str
+    country: str
+    prefix: str
+    unit: str
+    currency: str
+    name: str
+    micros: Micros = field(name="price")
+    tiers: ShownTiers | None
+    effective_from: datetime
+    effective_to: datetime | None
+    recorded_at: datetime
 
 
-def _steps(mode: str | None, steps: Sequence[Sequence[int]] | None) -> dict[str, Any] | None:
+class Published(Shape):
+    """Prices that were published: their numbers, and the version of the list that holds them."""
+
+    book: str
+    ids: list[int]
+    version: int
+
+
+class Quote(Shape, kw_only=True):
+    """What a unit costs at an instant; without a price it is not on sale."""
+
+    price: Micros | None
+    currency: str | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    prefix: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    tiers: ShownTiers | UnsetType | None = UNSET
+    row: int | UnsetType = UNSET
+    order_form: str | UnsetType | None = UNSET
+    at: datetime
+
+
+class FormRate(Shape):
+    """A price of an order form."""
+
+    service: str
+    direction: str
+    country: str
+    prefix: str
+    unit: str
+    name: str
+    micros: Micros = field(name="price")
+    tiers: ShownTiers | None
+
+
+class ShownCommitment(Shape):
+    """What a customer committed to spend."""
+
+    micros: Micros = field(name="amount")
+    period: str
+    services: list[str]
+
+
+class Form(Shape):
+    """An order form."""
+
+    sid: Sid
+    customer_sid: Sid
+    number: str
+    state: str
+    version: int
+    currency: str
+    entity: str
+    term_from: date
+    term_to: date
+    renewal_months: int | None
+    net_days: int | None
+    prepaid_micros: Micros = field(name="prepaid")
+    rates: list[FormRate]
+    commitments: list[ShownCommitment]
+    overrides: Json
+    order_only: bool
+    supersedes: str | None
+    signatures: list[Json]
+    created_at: datetime
+    sent_at: datetime | None
+    signed_at: datetime | None
+    active_from: datetime | None
+    active_to: datetime | None
+    ended_cause: str | None
+
+
+class Surcharge(Shape):
+    """A surcharge rule."""
+
+    id: int
+    kind: str
+    name: str
+    carrier: str
+    country: str
+    channel: str
+    direction: str
+    unit: str
+    currency: str
+    micros: Micros = field(name="price")
+    effective_from: datetime
+    effective_to: datetime | None
+    recorded_at: datetime
+
+
+class FineDocument(Shape):
+    """A document without its bytes."""
+
+    name: str
+    sha256: str
+
+
+class Fine(Shape):
+    """A fine or penalty that was passed on."""
+
+    sid: str
+    customer_sid: Sid
+    authority: str
+    case_reference: str = field(name="case")
+    currency: str
+    micros: Micros = field(name="amount")
+    imposed_on: date
+    document: FineDocument
+    recorded_at: datetime
+
+
+class RatedLine(Shape):
+    """A rated line."""
+
+    id: str
+    line: int
+    account_sid: Sid | None
+    kind: str
+    name: str
+    service: str
+    category: str
+    direction: str
+    country: str
+    unit: str
+    qty: int = field(name="quantity")
+    currency: str
+    price: Micros | None
+    micros: Micros = field(name="amount")
+    occurred_at: datetime
+    order_form: str | None
+    correction_of: str | None
+    earlier_period: bool
+    invoice_sid: str | None
+
+
+class PassedOn(RatedLine):
+    """The rated line of a fine that was passed on."""
+
+    sid: str
+
+
+class Quarantined(Shape):
+    """An event that was put aside."""
+
+    customer_sid: str
+    id: str
+    reason: str
+    body: Json = field(name="event")
+    received_at: datetime
+
+
+def _steps(mode: str | None, steps: Sequence[Sequence[int]] | None) -> ShownTiers | None:
     if mode is None or steps is None:
         return None
-    return {"mode": mode, "steps": [{"from": floor, "price": decimal_text(price)} for floor, price in steps]}
+    return ShownTiers(mode, [ShownStep(floor, Micros(price)) for floor, price in steps])
 
 
-def show_price(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Render a list price."""
-    return {
-        "id": row["id"],
-        "book": row["book"],
-        "service": row["service"],
-        "direction": row["direction"],
-        "country": row["country"],
-        "prefix": row["prefix"],
-        "unit": row["unit"],
-        "currency": row["currency"],
-        "name": row["name"],
-        "price": decimal_text(row["micros"]),
-        "tiers": _steps(row["tier_mode"], row["tiers"]),
-        "effective_from": _moment(row["effective_from"]),
-        "effective_to": _moment(row["effective_to"]),
-        "recorded_at": _moment(row["recorded_at"]),
-    }
+def show_price(row: Mapping[str, Any]) -> ListPrice:
+    """Show a list price."""
+    return ListPrice.of(row, tiers=_steps(row["tier_mode"], row["tiers"]))
 
 
-def show_form(form: OrderForm) -> dict[str, Any]:
-    """Render an order form."""
-    return {
-        "sid": form.sid,
-        "customer_sid": form.customer_sid,
-        "number": form.number,
-        "state": form.state,
-        "version": form.version,
-        "currency": form.currency,
-        "entity": form.entity,
-        "term_from": form.term_from.isoformat(),
-        "term_to": form.term_to.isoformat(),
-        "renewal_months": form.renewal_months,
-        "net_days": form.net_days,
-        "prepaid": decimal_text(form.prepaid_micros),
-        "rates": [
-            {
-                **{name: rate[name] for name in ("service", "direction", "country", "prefix", "unit", "name")},
-                "price": decimal_text(rate["micros"]),
-                "tiers": _steps(rate["tier_mode"], rate["tiers"]),
-            }
-            for rate in form.rates
-        ],
-        "commitments": [
-            {"amount": decimal_text(each.micros), "period": each.period, "services": list(each.services)}
-            for each in form.commitments
-        ],
-        "overrides": dict(form.overrides),
-        "order_only": form.order_only,
-        "supersedes": form.supersedes,
-        "signatures": [dict(signature) for signature in form.signatures],
-        "created_at": _moment(form.created_at),
-        "sent_at": _moment(form.sent_at),
-        "signed_at": _moment(form.signed_at),
-        "active_from": _moment(form.active_from),
-        "active_to": _moment(form.active_to),
-        "ended_cause": form.ended_cause,
-    }
+def show_form(form: OrderForm) -> Form:
+    """Show an order form."""
+    rates = [FormRate.of(rate, tiers=_steps(rate["tier_mode"], rate["tiers"])) for rate in form.rates]
+    return Form.of(form, rates=rates)
 
 
-def show_surcharge(rule: SurchargeRule) -> dict[str, Any]:
-    """Render a surcharge rule."""
-    return {
-        "id": rule.id,
-        "kind": rule.kind,
-        "name": rule.name,
-        "carrier": rule.carrier,
-        "country": rule.country,
-        "channel": rule.channel,
-        "direction": rule.direction,
-        "unit": rule.unit,
-        "currency": rule.currency,
-        "price": decimal_text(rule.micros),
-        "effective_from": _moment(rule.effective_from),
-        "effective_to": _moment(rule.effective_to),
-        "recorded_at": _moment(rule.recorded_at),
-    }
+def show_charge(row: Mapping[str, Any]) -> Fine:
+    """Show a fine without its document."""
+    return Fine.of(row, document=FineDocument(row["document_name"], row["document_sha256"]))
 
 
-def show_charge(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Render a passed-on charge without its document."""
-    return {
-        "sid": row["sid"],
-        "customer_sid": row["customer_sid"],
-        "authority": row["authority"],
-        "case": row["case_reference"],
-        "currency": row["currency"],
-        "amount": decimal_text(row["micros"]),
-        "imposed_on": row["imposed_on"].isoformat(),
-        "document": {"name": row["document_name"], "sha256": row["document_sha256"]},
-        "recorded_at": _moment(row["recorded_at"]),
-    }
+def show_line(line: RatedUsage) -> RatedLine:
+    """Show a rated line."""
+    return RatedLine.of(line, kind=line_kind(line.kind))
 
 
-def show_line(line: RatedUsage) -> dict[str, Any]:
-    """Render a rated line."""
-    return {
-        "id": line.id,
-        "line": line.line,
-        "account_sid": line.account_sid,
-        "kind": line_kind(line.kind),
-        "name": line.name,
-        "service": line.service,
-        "category": line.category,
-        "direction": line.direction,
-        "country": line.country,
-        "unit": line.unit,
-        "quantity": line.qty,
-        "currency": line.currency,
-        "price": None if line.price is None else decimal_text(line.price),
-        "amount": decimal_text(line.micros),
-        "occurred_at": _moment(line.occurred_at),
-        "order_form": line.order_form or None,
-        "correction_of": line.correction_of,
-        "earlier_period": line.earlier_period,
-        "invoice_sid": line.invoice_sid,
-    }
-
-
-def show_quarantined(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Render an event that was put aside."""
-    return {
-        "customer_sid": row["customer_sid"],
-        "id": row["id"],
-        "reason": row["reason"],
-        "event": row["body"],
-        "received_at": _moment(row["received_at"]),
-    }
-
-
-def show_book(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Render a price book."""
-    return {
-        "book": row["book"],
-        "prices": row["prices"],
-        "currencies": list(row["currencies"]),
-        "recorded_at": _moment(row["recorded_at"]),
-    }
-
-
-def show_quote(price: Price | None, at: datetime) -> dict[str, Any]:
-    """Render what a unit costs at an instant, or that it is not on sale."""
+def show_quote(price: Price | None, at: datetime) -> Quote:
+    """Show what a unit costs at an instant, or that it is not on sale."""
     if price is None:
-        return {"price": None, "at": _moment(at)}
-    steps = None if price.tiers is None else _steps(price.tiers.mode, price.tiers.steps)
-    return {
-        "price": decimal_text(price.micros),
-        "currency": price.currency,
-        "unit": price.unit,
-        "prefix": price.prefix,
-        "name": price.name,
-        "tiers": steps,
-        "row": price.row,
-        "order_form": price.order_form or None,
-        "at": _moment(at),
-    }
+        return Quote(price=None, at=at)
+    return Quote(
+        price=Micros(price.micros),
+        currency=price.currency,
+        unit=price.unit,
+        prefix=price.prefix,
+        name=price.name,
+        tiers=None if price.tiers is None else _steps(price.tiers.mode, price.tiers.steps),
+        row=price.row,
+        order_form=price.order_form or None,
+        at=at,
+    )
 
 
 def book_name(text: str) -> str:

@@ -28,6 +28,36 @@ OPERATOR_TABLES = frozenset(
     ("agreement_ends", "audit_events", "audit_heads", "cases", "confidential_looks", "jobs", "report_downloads")
 )
 
+# Clause 4.1 and DPA.8: what a deletion takes, in an order that foreign keys allow. Content, what identifies end users,
+# and the log of what became of it all, in which calls of webhooks stand with their bodies.
+CONTENT = (
+    *("message_media", "messages", "message_cookies", "end_user_marks", "end_users", "consents"),
+    *("aup_hits", "usage_quarantine", "alerts", "events"),
+)
+# Settings and credentials, without which an account that is still open could not work.
+OF_CLOSED = (
+    *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
+    *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
+)
+DELETED = (*CONTENT, *OF_CLOSED)
+# Beginnings of the names of tables that a deletion leaves, each with its reason; the certificate says so.
+KEPT: Mapping[str, str] = {
+    **dict.fromkeys(("ledger_", "payment", "invoice", "invoicing_", "billing_", "credit_notes"), "books"),
+    **dict.fromkeys(("rated_usage", "usage_closed", "usage_sources", "usage_windows", "tier_counts"), "books"),
+    **dict.fromkeys(("order_forms", "pass_through_charges", "tax_", "vat_", "withholding_", "claim_credits"), "books"),
+    **dict.fromkeys(("dunning", "late_", "collection_", "dispute", "money_", "top_up_", "fx_"), "books"),
+    **dict.fromkeys(("customer", "assignment_", "bindings", "acceptances", "agreement", "attachments"), "contract"),
+    **dict.fromkeys(("legal_tasks", "operator_tasks", "service_", "services_", "public_records"), "contract"),
+    **dict.fromkeys(("notice", "standing_", "suspended_", "cases"), "evidence"),
+    **dict.fromkeys(("audit_", "confidential_looks", "report_downloads"), "evidence"),
+    "accounts": "accounts and their status",
+}
+
+
+def kept_because(table: str) -> str | None:
+    """Return why a deletion leaves a table's rows, or None where it may not."""
+    return next((reason for name, reason in KEPT.items() if table.startswith(name)), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

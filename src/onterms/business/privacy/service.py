@@ -8,14 +8,19 @@ from typing import Any
 import msgspec
 
 from onterms.business import accounts, customers
-from onterms.business.cases import Book, Case, Notices
+from onterms.business.cases import OPERATOR, Book, Case, Notices
 from onterms.business.privacy import store
+from onterms.business.privacy.errors import DataDeleted
 from onterms.business.privacy.model import (
+    CONTENT,
+    DELETED,
     DELETION,
     INFORMATION_REQUEST,
     MARKS_CONSENT,
     MARKS_USE,
+    OF_CLOSED,
     Table,
+    kept_because,
     marks_allowed,
     may_process,
     may_see,
@@ -27,9 +32,6 @@ from onterms.core.errors import Forbidden, InvalidParameter, NotFound, Refusal
 from onterms.core.ids import new_sid
 from onterms.core.money import decimal_text
 from onterms.engines import audit
-
-# What a deletion takes: content and what identifies end users. Billing, contracts and evidence stay.
-DELETED = ("message_media", "messages", "end_user_marks", "end_users", "consents", "alerts")
 
 
 async def has_consent(tx: Tx, customer_sid: str, identity: str, channel: str, at: datetime) -> bool:
@@ -90,14 +92,70 @@ class Privacy:
         family = await _family(tx, case.customer_sid)
         known = {table.name: table for table in await store.tables(tx)}
         deleted: dict[str, int] = {}
-        for name in DELETED:
+        is_closed = True
+        for main in await customers.accounts_of(tx, case.customer_sid):
+            is_closed = is_closed and await accounts.own_status(tx, main) == "closed"
+        taken = DELETED if is_closed else CONTENT
+        for name in taken:
             if name in known and known[name].owner is not None:
                 owners = _owners(known[name], case.customer_sid, family)
                 deleted[name] = await store.delete_rows(tx, known[name], owners)
                 assert await store.count_rows(tx, known[name], owners) == 0
-        said = {"customer_sid": case.customer_sid, "deleted": deleted, "deleted_at": at.isoformat()}
+        kept: dict[str, str] = {}
+        for table in known.values():
+            if table.owner is not None and table.name not in taken:
+                reason = "in use by open accounts" if table.name in OF_CLOSED else kept_because(table.name)
+                if await store.count_rows(tx, table, _owners(table, case.customer_sid, family)):
+                    kept[table.name] = reason or "other records"
+        said = {"customer_sid": case.customer_sid, "deleted": deleted, "kept": kept, "deleted_at": at.isoformat()}
         digest = hashlib.sha256(msgspec.json.encode(said, order="sorted")).hexdigest()
-        return {"certificate": said, "certificate_sha256": digest}
+        entry = audit.AuditEvent(
+            case.customer_sid, "system", "customer_data", case.sid, "held", "deleted", "4.1", {**said, "sha256": digest}
+        )
+        await audit.record(tx, [entry], at)
+        notice_sid = await self._notices.send(
+            tx,
+            case.customer_sid,
+            "deletion_certificate",
+            "Your data was deleted",
+            _certificate(said, digest),
+            "privacy",
+            at,
+        )
+        return {"certificate": said, "certificate_sha256": digest, "notice_sid": notice_sid}
+
+    async def close(self, tx: Tx, customer_sid: str, due_at: datetime, at: datetime) -> str:
+        """Plan the deletion of a customer's data after the end of its agreement and return the case's SID.
+
+        One that is planned already is left as it is.
+        """
+        for case in await self.deletions.list(tx, customer_sid, ["scheduled"]):
+            return case.sid
+        case = await self.deletions.open(tx, customer_sid, {"due_at": due_at.isoformat()}, OPERATOR, at)
+        return case.sid
+
+    async def deletion_of(self, tx: Tx, customer_sid: str) -> Case | None:
+        """Return the last deletion that was planned or done."""
+        found = await self.deletions.list(tx, customer_sid, ["scheduled", "deleted"])
+        return found[-1] if found else None
+
+    async def export_closed(self, tx: Tx, account_sid: str, at: datetime) -> dict[str, Any]:
+        """Return the data of a customer whose account is closed, while it waits for its deletion (4.1, DPA.8).
+
+        Raises: NotFound; DataDeleted.
+        """
+        customer = await customers.customer_of(tx, account_sid)
+        if customer is None:
+            raise NotFound("The customer was not found")
+        deletion = await self.deletion_of(tx, customer.sid)
+        # One account that was closed opens nothing of a customer that goes on with others.
+        for main in await customers.accounts_of(tx, customer.sid):
+            if deletion is None or await accounts.own_status(tx, main) != "closed":
+                raise NotFound("The agreement has not ended")
+        assert deletion is not None
+        if deletion.state == "deleted":
+            raise DataDeleted(deletion.facts["certificate_sha256"])
+        return await self.export(tx, customer.sid, "provide_services", f"{account_sid}/closed", at)
 
     # Confidentiality
 
@@ -240,6 +298,15 @@ class Privacy:
                 status=422,
                 details={"clause": clause, "reason": "no_marks_consent"},
             )
+
+
+def _certificate(said: Mapping[str, Any], digest: str) -> str:
+    deleted = "\n".join(f"- {name}: {count} rows" for name, count in said["deleted"].items())
+    kept = "\n".join(f"- {name}: {reason}" for name, reason in said["kept"].items())
+    return (
+        f"Customer {said['customer_sid']}: your data was deleted at {said['deleted_at']}.\n\nDeleted:\n{deleted}\n\n"
+        f"Kept, because the law or the agreement asks for it:\n{kept}\n\nSHA-256 of the certificate: {digest}\n"
+    )
 
 
 async def _family(tx: Tx, customer_sid: str) -> list[str]:

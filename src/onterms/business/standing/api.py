@@ -4,7 +4,8 @@ from onterms.business import customers
 from onterms.business.standing import wire
 from onterms.business.standing.service import blocks
 from onterms.core.db import Tx
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, whole
 
 
 class Api:
@@ -18,15 +19,12 @@ class Api:
             OwnRoute("GET", f"{base}/Blocks", "customer", self.list_blocks, summary="List blocks, lifted ones too"),
         ]
 
-    async def show(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        sids = await customers.accounts_of(tx, customer.sid)
+    async def show(self, tx: Tx, request: OwnRequest, mine: customers.Mine) -> Items[wire.State]:
+        sids = await customers.accounts_of(tx, mine.sid)
         if request.caller is not None and request.caller.account.sid not in sids:
             sids = [*sids, request.caller.account.sid]
         found = await blocks.states(tx, sids)
-        return OwnReply({"items": [wire.state(sid, found[sid]) for sid in sids], "next": None})
+        return whole([wire.state(sid, found[sid]) for sid in sids])
 
-    async def list_blocks(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        found = await blocks.blocks_of(tx, customer.sid, only_open=False)
-        return OwnReply({"items": [wire.block(one) for one in found], "next": None})
+    async def list_blocks(self, tx: Tx, mine: customers.Mine) -> Items[wire.Block]:
+        return whole([wire.block(one) for one in await blocks.blocks_of(tx, mine.sid, only_open=False)])

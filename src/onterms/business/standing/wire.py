@@ -1,42 +1,53 @@
 """The outside shapes of this room."""
 
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from onterms.business.standing.model import Block, StandingState
+from onterms.business.standing import model
+from onterms.engines.api.shapes import Shape, Sid
 
 
-def block(one: Block) -> dict[str, Any]:
+class Block(Shape):
+    """A fact that keeps a customer from something: what it covers, why, and since when."""
+
+    sid: Sid
+    customer_sid: Sid
+    source: str
+    ref: str | None
+    kind: model.Kind
+    scope: model.ScopeKind
+    account_sid: Sid | None
+    service: str | None
+    country: str | None
+    reason: model.Reason
+    clause: str
+    notice_sid: Sid | None
+    set_at: datetime
+    lifted_at: datetime | None
+
+
+class State(Shape):
+    """What an account may do, and why not more."""
+
+    account_sid: Sid
+    version: int
+    can_send: bool
+    can_create_accounts: bool
+    can_change: bool
+    reasons: list[Block]
+
+
+def block(one: model.Block) -> Block:
     """Show a block."""
-    return {
-        "sid": one.sid,
-        "customer_sid": one.customer_sid,
-        "source": one.source,
-        "ref": one.ref or None,
-        "kind": one.kind,
-        "scope": one.scope.kind,
-        "account_sid": one.scope.account_sid or None,
-        "service": one.scope.service or None,
-        "country": one.scope.country or None,
-        "reason": one.reason,
-        "clause": one.clause,
-        "notice_sid": one.notice_sid,
-        "set_at": _time(one.set_at),
-        "lifted_at": _time(one.lifted_at),
-    }
+    scope = one.scope
+    return Block.of(
+        one,
+        scope=scope.kind,
+        account_sid=scope.account_sid or None,
+        service=scope.service or None,
+        country=scope.country or None,
+    )
 
 
-def state(account_sid: str, one: StandingState) -> dict[str, Any]:
+def state(account_sid: str, one: model.StandingState) -> State:
     """Show what an account may do, and why not more."""
-    return {
-        "account_sid": account_sid,
-        "version": one.version,
-        "can_send": one.can_send,
-        "can_create_accounts": one.can_create_accounts,
-        "can_change": one.can_change,
-        "reasons": [block(reason) for reason in one.reasons],
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return State.of(one, account_sid=account_sid, reasons=[block(reason) for reason in one.reasons])

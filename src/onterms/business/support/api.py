@@ -1,13 +1,13 @@
 """The room's routes under /commercial/v1."""
 
-from datetime import date
-
-from onterms.business import cases, customers
+from onterms.business import cases
 from onterms.business.cases import Book
+from onterms.business.customers import Actor, Mine
+from onterms.business.support import wire
 from onterms.business.support.service import Support, changes
 from onterms.core.db import Tx
-from onterms.core.errors import InvalidParameter
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, whole
 
 _BASE = "/commercial/v1"
 
@@ -48,39 +48,28 @@ class Api:
             OwnRoute("POST", f"{_BASE}/PublicRecords", "customer", self.redact, summary="Make a redacted copy"),
         ]
 
-    async def set_plan(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        await self._support.set_plan(tx, request.path["name"], request.body.get("targets"), request.at)
-        return OwnReply({"name": request.path["name"], "targets": request.body["targets"]}, 201)
+    async def set_plan(self, tx: Tx, request: OwnRequest, name: str, body: wire.NewPlan) -> Created[wire.Plan]:
+        await self._support.set_plan(tx, name, body.targets, request.at)
+        return wire.Plan(name=name, targets=body.targets)
 
-    async def list_changes(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply({"items": await changes(tx), "next": None})
+    async def list_changes(self, tx: Tx) -> Items[wire.ServiceChange]:
+        return whole([wire.ServiceChange.of(row) for row in await changes(tx)])
 
-    async def announce(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        try:
-            planned_on = date.fromisoformat(request.text("planned_on"))
-        except ValueError:
-            raise InvalidParameter("'planned_on' must be a day such as 2025-03-01") from None
+    async def announce(self, tx: Tx, request: OwnRequest, body: wire.NewChange) -> Created[wire.ChangeMade]:
         sid, told = await self._support.announce_change(
             tx,
-            request.text("title", max_length=400),
-            request.text("endpoint", max_length=400),
-            planned_on,
+            body.title,
+            body.endpoint,
+            body.planned_on,
             request.at,
-            breaking=request.body.get("breaking") is True,
-            override_reason=request.text("override_reason", default="", max_length=2000),
-            exempt_reason=request.text("exempt_reason", default="", max_length=20),
+            breaking=body.breaking,
+            override_reason=body.override_reason,
+            exempt_reason=body.exempt_reason,
         )
-        return OwnReply({"sid": sid, "planned_on": planned_on.isoformat(), "notices": told}, 201)
+        return wire.ChangeMade(sid, body.planned_on, told)
 
-    async def redact(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer = await customers.customer_of_request(tx, request)
-        document, topics = request.body.get("document"), request.body.get("topics", [])
-        if not isinstance(document, dict):
-            raise InvalidParameter("'document' must be an object")
-        if not isinstance(topics, list) or not all(isinstance(topic, str) and topic for topic in topics):
-            raise InvalidParameter("'topics' must be a list of strings")
-        actor = customers.actor_of(request)
-        sid, copy, masked = await self._support.make_public_record(
-            tx, customer.sid, document, topics, actor, request.at
-        )
-        return OwnReply({"sid": sid, "document": copy, "masked": masked}, 201)
+    async def redact(
+        self, tx: Tx, request: OwnRequest, mine: Mine, actor: Actor, body: wire.NewRecord
+    ) -> Created[wire.PublicRecord]:
+        made = await self._support.make_public_record(tx, mine.sid, body.document, body.topics, actor, request.at)
+        return wire.PublicRecord(*made)

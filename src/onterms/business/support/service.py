@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -43,6 +43,11 @@ Affected = Callable[[Tx, str, datetime], Awaitable[Sequence[str]]]
 Letters = Callable[[Tx, str, str, str, datetime], Awaitable[None]]
 # Japan asks for proof of identity before voice numbers are handed out (10.4.2).
 VERIFIED_VOICE = frozenset(("JP",))
+
+# Design of the terms, section 15: a change is told to who used what it changes in this time.
+USED_WITHIN_DAYS = 90
+# Some 200 bytes each.
+_USES_MAX = 200_000
 
 
 class Support:
@@ -244,26 +249,67 @@ class MediaGate:
         self._scanner = scanner
         self._fail_closed = fail_closed
 
-    async def inspect(self, tx: Tx, customer_sid: str, subject: str, content: bytes, at: datetime) -> str | None:
-        """Return the name of what was found, having recorded it; the caller rejects the content then.
-
-        Shapes: a value and no refusal, so that the record is committed.
+    async def look(self, content: bytes) -> str | None:
+        """Return the name of what was found, or None.
 
         Raises: Unavailable where the scanner is down and nothing passes unscanned.
         """
         try:
-            found = await self._scanner.scan(content)
+            return await self._scanner.scan(content)
         except ScannerDown:
             if self._fail_closed:
                 raise Unavailable(
                     "The content cannot be scanned now", details={"clause": "2.1(e)", "reason": "scanner_down"}
                 ) from None
             return None
+
+    async def record(self, tx: Tx, customer_sid: str, subject: str, found: str, content: bytes, at: datetime) -> None:
+        """Write down that content was rejected, for what was found in it."""
+        evidence = {"found": found, "sha256": hashlib.sha256(content).hexdigest()}
+        entry = audit.AuditEvent(customer_sid, "scanner", "media", subject, None, "rejected", "1.7", evidence)
+        await audit.record(tx, [entry], at)
+
+    async def inspect(self, tx: Tx, customer_sid: str, subject: str, content: bytes, at: datetime) -> str | None:
+        """Return the name of what was found, having recorded it; the caller rejects the content then.
+
+        Shapes: a value and no refusal, so that the record is committed.
+
+        Raises: Unavailable, as `look`.
+        """
+        found = await self.look(content)
         if found is not None:
-            evidence = {"found": found, "sha256": hashlib.sha256(content).hexdigest()}
-            entry = audit.AuditEvent(customer_sid, "scanner", "media", subject, None, "rejected", "1.7", evidence)
-            await audit.record(tx, [entry], at)
+            await self.record(tx, customer_sid, subject, found, content, at)
         return found
+
+
+class EndpointUses:
+    """Which account used which operation, noted in memory and written now and then (2.4)."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], date] = {}
+        self._new: set[tuple[str, str, date]] = set()
+
+    def note(self, account_sid: str, operation: str, at: datetime) -> None:
+        """Note a use; the first of a day costs something, the others nearly nothing."""
+        day = day_of(at)
+        if self._known.get((account_sid, operation)) == day:
+            return
+        if len(self._known) >= _USES_MAX:
+            self._known.clear()
+        self._known[account_sid, operation] = day
+        self._new.add((account_sid, operation, day))
+
+    async def flush(self, tx: Tx) -> None:
+        """Write what was noted since the last time."""
+        written = sorted(self._new)
+        if written:
+            await store.note_uses(tx, written)
+            tx.after_commit(lambda: self._new.difference_update(written))
+
+    async def users_of(self, tx: Tx, operations: Sequence[str], at: datetime) -> list[str]:
+        """Return the accounts that used one of the operations in the last 90 days."""
+        await self.flush(tx)
+        return await store.users_of(tx, operations, day_of(at) - timedelta(days=USED_WITHIN_DAYS))
 
 
 async def changes(tx: Tx) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The SQL of this room's own tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -63,3 +63,27 @@ async def insert_record(
     """Store a redacted copy."""
     sql = "INSERT INTO public_records VALUES ($1, $2, $3, $4, $5, $6)"
     await tx.execute(sql, customer_sid, sid, sha256, redacted, masked, at)
+
+
+async def note_uses(tx: Tx, uses: Sequence[tuple[str, str, date]]) -> None:
+    """Note that accounts used operations on a day: (account, operation, day)."""
+    await tx.execute(
+        "INSERT INTO endpoint_uses (account_sid, operation, last_on) "
+        "SELECT * FROM unnest($1::text[], $2::text[], $3::date[]) ON CONFLICT (account_sid, operation) "
+        "DO UPDATE SET last_on = greatest(endpoint_uses.last_on, excluded.last_on)",
+        [account_sid for account_sid, _, _ in uses],
+        [operation for _, operation, _ in uses],
+        [day for _, _, day in uses],
+    )
+
+
+# tenant: a change is told to everybody who used what it changes
+async def users_of(tx: Tx, operations: Sequence[str], since: date) -> list[str]:
+    """Return the accounts that used one of the operations since a day."""
+    rows = await tx.fetch(
+        "SELECT DISTINCT account_sid FROM endpoint_uses WHERE operation = ANY($1::text[]) AND last_on >= $2 "
+        "ORDER BY account_sid",
+        list(operations),
+        since,
+    )
+    return [row["account_sid"] for row in rows]

@@ -19,10 +19,25 @@ class Suspended(Forbidden):
 
 
 class PlaceBlocked(Forbidden):
-    """Law forbids to provide the service there, or to send there."""
+    """Law forbids to provide the service there, or to send there.
+
+    Source: Twilio docs, error 21408: permission to send to this region is not enabled.
+    """
+
+    code = 21408
 
     def __init__(self, message: str, clause: str, legal_reason: str) -> None:
         super().__init__(message, details={"clause": clause, "reason": "place_blocked", "legal_reason": legal_reason})
+
+
+class EndUserListed(Forbidden):
+    """The end user is on a list of sanctions, as somebody confirmed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The recipient is on a list of sanctions",
+            details={"clause": "5.2(ii)", "reason": "end_user_listed", "legal_reason": "listed end user"},
+        )
 
 
 class PolicyRefuses(Refusal):

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from onterms.business.suspension.model import Entry, Rule
 from onterms.core.db import Row, Tx
+
+# Said at each change of rules and places; what is in memory is read again then.
+CHANNEL = "onterms_conduct"
 
 _RULE = "sid, service, country, condition, action, weight, text_ref"
 
@@ -53,6 +56,16 @@ async def insert_window(tx: Tx, customer_sid: str, service: str, country: str, s
     return await tx.execute(sql, customer_sid, service, country, start_at, units) == 1
 
 
+async def window_is_done(tx: Tx, start_at: datetime) -> bool:
+    """Tell whether a window was watched to its end."""
+    return bool(await tx.fetchval("SELECT EXISTS (SELECT FROM usage_window_runs WHERE start_at = $1)", start_at))
+
+
+async def finish_window(tx: Tx, start_at: datetime, at: datetime) -> None:
+    """Note that a window was watched to its end."""
+    await tx.execute("INSERT INTO usage_window_runs VALUES ($1, $2) ON CONFLICT DO NOTHING", start_at, at)
+
+
 async def earlier_windows(
     tx: Tx, customer_sid: str, service: str, country: str, before: datetime, since: datetime
 ) -> list[int]:
@@ -89,11 +102,36 @@ async def insert_rule(tx: Tx, rule: Rule, at: datetime) -> None:
         rule.text_ref,
         at,
     )
+    await _tell(tx)
 
 
 async def end_rule(tx: Tx, sid: str, at: datetime) -> bool:
     """End a rule."""
+    await _tell(tx)
     return await tx.execute("UPDATE aup_rules SET until_at = $2 WHERE sid = $1 AND until_at IS NULL", sid, at) == 1
+
+
+async def _tell(tx: Tx) -> None:
+    await tx.execute("SELECT pg_notify($1, '')", CHANNEL)
+
+
+class TimedRule(NamedTuple):
+    """A rule with the instants [from, until) in which it is in force."""
+
+    rule: Rule
+    from_at: datetime
+    until_at: datetime | None
+
+
+async def timed_rules(tx: Tx) -> list[TimedRule]:
+    """List every rule there was, in their order."""
+    rows = await tx.fetch(f"SELECT {_RULE}, from_at, until_at FROM aup_rules ORDER BY sid")
+    made = [dict(row) for row in rows]
+    return [TimedRule(Rule(**row), from_at, until_at) for row in made for from_at, until_at in [_taken(row)]]
+
+
+def _taken(row: dict[str, Any]) -> tuple[datetime, datetime | None]:
+    return row.pop("from_at"), row.pop("until_at")
 
 
 async def rules(tx: Tx, at: datetime, service: str | None = None) -> list[Rule]:
@@ -110,12 +148,39 @@ async def rules(tx: Tx, at: datetime, service: str | None = None) -> list[Rule]:
     return [Rule(**dict(row)) for row in rows]
 
 
-async def insert_hit(
-    tx: Tx, customer_sid: str, sid: str, rule_sid: str, end_user: str, weight: int, at: datetime
-) -> None:
-    """Record that a rule was hit."""
-    sql = "INSERT INTO aup_hits VALUES ($1, $2, $3, $4, $5, $6)"
-    await tx.execute(sql, customer_sid, sid, rule_sid, end_user, weight, at)
+class Hit(NamedTuple):
+    """That a rule was hit."""
+
+    customer_sid: str
+    sid: str
+    rule_sid: str
+    end_user: str
+    weight: int
+
+
+async def insert_hits(tx: Tx, hits: Sequence[Hit], at: datetime) -> None:
+    """Record that rules were hit."""
+    await tx.execute(
+        """
+        INSERT INTO aup_hits (customer_sid, sid, rule_sid, end_user, weight, at)
+        SELECT *, $6 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[])
+        """,
+        *(list(column) for column in zip(*hits, strict=True)),
+        at,
+    )
+
+
+async def hits_page(tx: Tx, customer_sid: str, after: str, limit: int) -> list[Row]:
+    """List a customer's hits, newest first, before one of them."""
+    return await tx.fetch(
+        """
+        SELECT sid, rule_sid, end_user, weight, at FROM aup_hits
+        WHERE customer_sid = $1 AND ($2 = '' OR sid < $2) ORDER BY sid DESC LIMIT $3
+        """,
+        customer_sid,
+        after,
+        limit,
+    )
 
 
 async def hits(tx: Tx, customer_sid: str, since: datetime) -> list[tuple[int, datetime]]:
@@ -134,16 +199,24 @@ async def replace_list(tx: Tx, sid: str, name: str, sha256: bytes, entries: Sequ
     await tx.execute("UPDATE sanctions_lists SET replaced_at = $2 WHERE name = $1 AND replaced_at IS NULL", name, at)
     sql = "INSERT INTO sanctions_lists (sid, name, sha256, entries, imported_at) VALUES ($1, $2, $3, $4, $5)"
     await tx.execute(sql, sid, name, sha256, len(entries), at)
-    for entry in entries:
-        await tx.execute(
-            "INSERT INTO sanctions_entries VALUES ($1, $2, $3, $4, $5, $6)",
-            sid,
-            entry.entry_id,
-            list(entry.names),
-            list(entry.countries),
-            entry.listed_on,
-            entry.delisted_on,
-        )
+    await tx.execute(
+        """
+        INSERT INTO sanctions_entries (list_sid, entry_id, names, countries, listed_on, delisted_on)
+        SELECT $1, e.* FROM jsonb_to_recordset($2)
+          AS e (entry_id text, names text[], countries text[], listed_on date, delisted_on date)
+        """,
+        sid,
+        [
+            {
+                "entry_id": entry.entry_id,
+                "names": entry.names,
+                "countries": entry.countries,
+                "listed_on": entry.listed_on,
+                "delisted_on": entry.delisted_on,
+            }
+            for entry in entries
+        ],
+    )
 
 
 async def lists(tx: Tx) -> list[Row]:
@@ -187,10 +260,12 @@ async def insert_place(
         reason,
         at,
     )
+    await _tell(tx)
 
 
 async def end_place(tx: Tx, sid: str, at: datetime) -> bool:
     """End a block."""
+    await _tell(tx)
     return await tx.execute("UPDATE place_blocks SET until_at = $2 WHERE sid = $1 AND until_at IS NULL", sid, at) == 1
 
 
@@ -209,3 +284,23 @@ async def places(
         country,
         subdivision,
     )
+
+
+class Place(NamedTuple):
+    """A blocked place with the instants [from, until) in which it is."""
+
+    kind: str
+    service: str
+    country: str
+    subdivision: str
+    reason: str
+    from_at: datetime
+    until_at: datetime | None
+
+
+async def timed_places(tx: Tx) -> list[Place]:
+    """List every block of a place there was, in their order."""
+    rows = await tx.fetch(
+        "SELECT kind, service, country, subdivision, reason, from_at, until_at FROM place_blocks ORDER BY sid"
+    )
+    return [Place(**dict(row)) for row in rows]

@@ -37,8 +37,11 @@ from onterms.business.tax.service import (
     outstanding,
     record_exempted,
     set_profile,
+    takes_proofs,
     tax_lines,
+    turning_points,
     unbilled_back_billings,
+    vat_id_on,
 )
 from onterms.business.tax.tasks import register
 from onterms.ports.tax_determination import ApplicableTax, TaxDetermination, TaxFacts
@@ -81,6 +84,9 @@ __all__ = [
     "register",
     "set_profile",
     "still_due",
+    "takes_proofs",
     "tax_lines",
+    "turning_points",
     "unbilled_back_billings",
+    "vat_id_on",
 ]

@@ -1,8 +1,10 @@
 """What this room serves under /commercial/v1: tax rules, exemptions and proofs of withheld tax."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Literal, Protocol
 
+from onterms.business import customers
 from onterms.business.tax import service, store, wire
 from onterms.business.tax.errors import CustomerNotFound, ExemptionNotFound, ProofNotFound
 from onterms.business.tax.model.withholding import Event as ProofEvent
@@ -10,8 +12,8 @@ from onterms.core.calendar import day_of
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
 from onterms.engines.api import OwnReply, OwnRequest, OwnRoute
-
-_PAGE_MAX = 500
+from onterms.engines.api.own import Created, Shows
+from onterms.engines.api.shapes import Items, page, whole
 
 
 class CustomerFacts(Protocol):
@@ -24,16 +26,37 @@ class CustomerFacts(Protocol):
 
 
 CustomerOf = Callable[[Tx, str], Awaitable[CustomerFacts | None]]
+# (tx, customer, at): an exemption of the customer was revoked, and what it left untaxed waits for a debit note.
+Revoked = Callable[[Tx, str, datetime], Awaitable[None]]
+
+
+async def _bill_later(tx: Tx, customer_sid: str, at: datetime) -> None:
+    """Leave what was revoked to whoever asks for it."""
+
+
+# (tx, customer, invoice, micro-units, proof, at): an accepted proof stands for so much money.
+Proven = Callable[[Tx, str, str, int, str, datetime], Awaitable[None]]
+
+
+async def _settle_nothing(
+    tx: Tx, customer_sid: str, invoice_sid: str, micros: int, proof_sid: str, at: datetime
+) -> None:
+    """Leave the invoice as it is, for whoever asks what is outstanding."""
 
 
 class Api:
     """This room's routes.
 
-    Shapes: `customer_of` finds the customer of an account.
+    Shapes: `customer_of` finds the customer of an account; `revoked` bills what an exemption had left untaxed; `proven`
+    settles an invoice with a proof of withheld tax.
     """
 
-    def __init__(self, customer_of: CustomerOf) -> None:
+    def __init__(
+        self, customer_of: CustomerOf, revoked: Revoked = _bill_later, proven: Proven = _settle_nothing
+    ) -> None:
         self._customer_of = customer_of
+        self._revoked = revoked
+        self._proven = proven
 
     def routes(self) -> list[OwnRoute]:
         """Return the routes under /commercial/v1."""
@@ -56,13 +79,15 @@ class Api:
             ),
             OwnRoute("POST", f"{exemption}/{{sid}}/Approve", "operator", _approve, summary="Exempt from now on"),
             OwnRoute("POST", f"{exemption}/{{sid}}/Reject", "operator", _reject, summary="Reject a request"),
-            OwnRoute("POST", f"{exemption}/{{sid}}/Revoke", "operator", _revoke, summary="Charge what was exempt"),
+            OwnRoute("POST", f"{exemption}/{{sid}}/Revoke", "operator", self._revoke, summary="Charge what was exempt"),
+            OwnRoute("GET", f"{root}/VatIds", "customer", self._list_vat_ids, summary="List VAT identifiers"),
+            OwnRoute("POST", f"{root}/VatIds", "customer", self._add_vat_id, summary="Record a VAT identifier"),
             OwnRoute("GET", f"{root}/BackBillings", "customer", self._list_back_billings, summary="List back-billings"),
             OwnRoute("GET", proof, "customer", self._list_proofs, summary="List proofs of withheld tax"),
             OwnRoute("POST", proof, "customer", self._upload, summary="Upload a proof of withheld tax"),
-            OwnRoute("POST", f"{proof}/{{sid}}/Review", "operator", _decide("review"), summary="Review a proof"),
-            OwnRoute("POST", f"{proof}/{{sid}}/Accept", "operator", _decide("accept"), summary="Accept a proof"),
-            OwnRoute("POST", f"{proof}/{{sid}}/Reject", "operator", _decide("reject"), summary="Reject a proof"),
+            OwnRoute("POST", f"{proof}/{{sid}}/Review", "operator", self._decide("review"), summary="Review a proof"),
+            OwnRoute("POST", f"{proof}/{{sid}}/Accept", "operator", self._decide("accept"), summary="Accept a proof"),
+            OwnRoute("POST", f"{proof}/{{sid}}/Reject", "operator", self._decide("reject"), summary="Reject a proof"),
             OwnRoute(
                 *("POST", f"{root}/WithholdingProfiles", "operator"),
                 handler=_set_profile,
@@ -85,28 +110,46 @@ class Api:
             raise InvalidParameter("'customer_sid' is required")
         return found
 
-    async def _list_exemptions(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        after, limit = _paging(request)
-        rows = await store.page_of_exemptions(tx, await self._customer_sid(tx, request), after, limit + 1)
-        return _items([wire.show_exemption(row) for row in rows[:limit]], rows[limit - 1].sid if rows[limit:] else None)
+    async def _list_exemptions(self, tx: Tx, request: OwnRequest, query: wire.TaxPage) -> Items[wire.Exemption]:
+        whose = await self._customer_sid(tx, request)
+        rows = await store.page_of_exemptions(tx, whose, query.after, query.limit + 1)
+        return page([wire.Exemption.of(row) for row in rows], query.limit)
 
-    async def _submit(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def _submit(self, tx: Tx, request: OwnRequest, body: wire.NewExemption) -> Created[wire.Exemption]:
         customer_sid = await self._one_customer(tx, request)
-        body = request.body
-        _, content = wire.document(body)
         new = service.NewExemption(
-            kind=wire.text(body, "kind"),
-            jurisdiction=wire.jurisdiction(body),
-            certificate=wire.text(body, "certificate"),
-            valid_from=wire.day(body, "valid_from") or day_of(request.at),
-            valid_to=wire.day(body, "valid_to"),
-            document=content,
+            kind=body.kind,
+            jurisdiction=body.jurisdiction,
+            certificate=body.certificate,
+            valid_from=body.valid_from or day_of(request.at),
+            valid_to=body.valid_to,
+            document=body.document.content if body.document else b"",
         )
-        return OwnReply(wire.show_exemption(await service.submit(tx, customer_sid, new, request.at)), 201)
+        return wire.Exemption.of(await service.submit(tx, customer_sid, new, request.at))
 
-    def _document(self, kind: Literal["exemption", "proof"]) -> Callable[[Tx, OwnRequest], Awaitable[OwnReply]]:
-        async def fetch(tx: Tx, request: OwnRequest) -> OwnReply:
-            content = await store.document(tx, await self._customer_sid(tx, request), kind, request.path["sid"])
+    async def _revoke(self, tx: Tx, request: OwnRequest, sid: str, body: wire.Revocation) -> Items[wire.BackBilling]:
+        customer_sid = await _exemption_owner(tx, sid)
+        await service.revoke(
+            tx,
+            customer_sid,
+            sid,
+            revoked_from=body.revoked_from,
+            determined_on=body.determined_on or day_of(request.at),
+            reason=body.reason,
+            interest_rate=body.interest_rate or 0,
+            penalty_rate=body.penalty_rate or 0,
+            penalty=body.penalty or 0,
+            at=request.at,
+        )
+        await self._revoked(tx, customer_sid, request.at)
+        rows = await store.back_billings(tx, customer_sid, exemption_sid=sid)
+        return whole([wire.back_billing(row) for row in rows])
+
+    def _document(self, kind: Literal["exemption", "proof"]) -> Callable[..., Awaitable[OwnReply]]:
+        async def fetch(
+            tx: Tx, request: OwnRequest, sid: str, query: wire.TaxesOf
+        ) -> Annotated[OwnReply, Shows("application/octet-stream")]:
+            content = await store.document(tx, await self._customer_sid(tx, request), kind, sid)
             if content is None:
                 raise ExemptionNotFound if kind == "exemption" else ProofNotFound
             # Whatever was uploaded is never shown as a page of ours.
@@ -115,53 +158,68 @@ class Api:
 
         return fetch
 
-    async def _list_back_billings(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        rows = await store.back_billings(tx, await self._one_customer(tx, request))
-        return _items([wire.show_back_billing(row) for row in rows])
+    async def _list_vat_ids(self, tx: Tx, request: OwnRequest, query: wire.TaxesOf) -> Items[wire.VatId]:
+        return whole([wire.VatId.of(row) for row in await store.vat_ids(tx, await self._one_customer(tx, request))])
 
-    async def _list_proofs(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        after, limit = _paging(request)
-        rows = await store.page_of_proofs(tx, await self._customer_sid(tx, request), after, limit + 1)
-        return _items([wire.show_proof(row) for row in rows[:limit]], rows[limit - 1].sid if rows[limit:] else None)
-
-    async def _upload(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        customer_sid = await self._one_customer(tx, request)
-        name, content = wire.document(request.body)
-        new = service.NewProof(
-            invoice_sid=wire.text(request.body, "invoice_sid"),
-            currency=wire.text(request.body, "currency", "USD"),
-            micros=wire.decimal(request.body, "amount"),
-            document_name=name,
-            document=content,
+    async def _add_vat_id(
+        self,
+        tx: Tx,
+        request: OwnRequest,
+        mine: customers.MineToChange,
+        actor: customers.Actor,
+        body: wire.NewVatId,
+    ) -> Created[wire.VatId]:
+        if body.confirmed and not request.operator:
+            raise InvalidParameter("'confirmed' is the operator's to say: true or false")
+        row = await service.record_vat_id(
+            tx,
+            mine.sid,
+            mine.country,
+            body.vat_id,
+            request.at,
+            confirmed=body.confirmed,
+            evidence=body.evidence,
+            actor=actor,
         )
-        return OwnReply(wire.show_proof(await service.upload_proof(tx, customer_sid, new, request.at)), 201)
+        return wire.VatId.of(row)
+
+    async def _list_back_billings(self, tx: Tx, request: OwnRequest, query: wire.TaxesOf) -> Items[wire.BackBilling]:
+        rows = await store.back_billings(tx, await self._one_customer(tx, request))
+        return whole([wire.back_billing(row) for row in rows])
+
+    def _decide(self, event: ProofEvent) -> Callable[..., Awaitable[wire.Proof]]:
+        async def decide(tx: Tx, request: OwnRequest, sid: str, body: wire.ProofDecision) -> wire.Proof:
+            customer_sid = await store.customer_of_proof(tx, sid)
+            if customer_sid is None:
+                raise ProofNotFound
+            proof = await service.advance_proof(
+                tx, customer_sid, sid, event, by=body.by, reason=body.reason, at=request.at
+            )
+            # Where the terms gross up, withheld tax stays owed, proven or not (3.2.1).
+            if event == "accept" and await service.takes_proofs(tx, customer_sid):
+                await self._proven(tx, customer_sid, proof.invoice_sid, proof.micros, sid, request.at)
+            return wire.proof(proof)
+
+        return decide
+
+    async def _list_proofs(self, tx: Tx, request: OwnRequest, query: wire.TaxPage) -> Items[wire.Proof]:
+        rows = await store.page_of_proofs(tx, await self._customer_sid(tx, request), query.after, query.limit + 1)
+        return page([wire.proof(row) for row in rows], query.limit)
+
+    async def _upload(self, tx: Tx, request: OwnRequest, body: wire.NewProof) -> Created[wire.Proof]:
+        customer_sid = await self._one_customer(tx, request)
+        document = body.document or wire.File()
+        new = service.NewProof(body.invoice_sid, body.currency, body.amount, document.name, document.content)
+        return wire.proof(await service.upload_proof(tx, customer_sid, new, request.at))
 
 
-def _paging(request: OwnRequest) -> tuple[str, int]:
-    try:
-        limit = int(request.query.get("limit", "50"))
-    except ValueError:
-        limit = 0
-    if not 1 <= limit <= _PAGE_MAX:
-        raise InvalidParameter(f"'limit' must be a whole number from 1 to {_PAGE_MAX}")
-    return request.query.get("after", ""), limit
+async def _list_rules(tx: Tx, query: wire.RulesPage) -> Items[wire.TaxRule]:
+    rows = await store.page_of_rules(tx, query.jurisdiction, int(query.after or 0), query.limit + 1)
+    return page([wire.TaxRule.of(row) for row in rows], query.limit, lambda rule: str(rule.id))
 
 
-def _items(items: Sequence[Mapping[str, Any]], following: str | None = None) -> OwnReply:
-    return OwnReply({"items": list(items), "next": following})
-
-
-async def _list_rules(tx: Tx, request: OwnRequest) -> OwnReply:
-    after, limit = _paging(request)
-    if after and not after.isdigit():
-        raise InvalidParameter("'after' is not a token of this list")
-    rows = await store.page_of_rules(tx, request.query.get("jurisdiction"), int(after or 0), limit + 1)
-    return _items([wire.show_rule(row) for row in rows[:limit]], str(rows[limit - 1].id) if rows[limit:] else None)
-
-
-async def _add_rule(tx: Tx, request: OwnRequest) -> OwnReply:
-    added = await service.add_rule(tx, wire.rule(request.body, request.at), request.at)
-    return OwnReply(wire.show_rule(added), 201)
+async def _add_rule(tx: Tx, request: OwnRequest, body: wire.NewTaxRule) -> Created[wire.TaxRule]:
+    return wire.TaxRule.of(await service.add_rule(tx, body.read(request.at), request.at))
 
 
 async def _exemption_owner(tx: Tx, sid: str) -> str:
@@ -171,53 +229,18 @@ async def _exemption_owner(tx: Tx, sid: str) -> str:
     return found
 
 
-async def _approve(tx: Tx, request: OwnRequest) -> OwnReply:
-    sid = request.path["sid"]
-    return OwnReply(wire.show_exemption(await service.approve(tx, await _exemption_owner(tx, sid), sid, request.at)))
+async def _approve(tx: Tx, request: OwnRequest, sid: str) -> wire.Exemption:
+    return wire.Exemption.of(await service.approve(tx, await _exemption_owner(tx, sid), sid, request.at))
 
 
-async def _reject(tx: Tx, request: OwnRequest) -> OwnReply:
-    sid, reason = request.path["sid"], wire.text(request.body, "reason")
-    rejected = await service.reject(tx, await _exemption_owner(tx, sid), sid, reason, request.at)
-    return OwnReply(wire.show_exemption(rejected))
+async def _reject(tx: Tx, request: OwnRequest, sid: str, body: wire.RejectionReason) -> wire.Exemption:
+    rejected = await service.reject(tx, await _exemption_owner(tx, sid), sid, body.reason, request.at)
+    return wire.Exemption.of(rejected)
 
 
-async def _revoke(tx: Tx, request: OwnRequest) -> OwnReply:
-    sid, body = request.path["sid"], request.body
-    since = wire.instant(body, "revoked_from")
-    if since is None:
-        raise InvalidParameter("'revoked_from' is required")
-    rows = await service.revoke(
-        tx,
-        await _exemption_owner(tx, sid),
-        sid,
-        revoked_from=since,
-        determined_on=wire.day(body, "determined_on") or day_of(request.at),
-        reason=wire.text(body, "reason"),
-        interest_rate=wire.decimal(body, "interest_rate", "0"),
-        penalty_rate=wire.decimal(body, "penalty_rate", "0"),
-        penalty=wire.decimal(body, "penalty", "0"),
-        at=request.at,
-    )
-    return _items([wire.show_back_billing(row) for row in rows])
-
-
-def _decide(event: ProofEvent) -> Callable[[Tx, OwnRequest], Awaitable[OwnReply]]:
-    async def decide(tx: Tx, request: OwnRequest) -> OwnReply:
-        sid = request.path["sid"]
-        customer_sid = await store.customer_of_proof(tx, sid)
-        if customer_sid is None:
-            raise ProofNotFound
-        reason = wire.text(request.body, "reason", "")
-        proof = await service.advance_proof(
-            tx, customer_sid, sid, event, by=wire.text(request.body, "by", "operator"), reason=reason, at=request.at
-        )
-        return OwnReply(wire.show_proof(proof))
-
-    return decide
-
-
-async def _set_profile(tx: Tx, request: OwnRequest) -> OwnReply:
-    profile = wire.profile(request.body, request.text("customer_sid", max_length=64))
+async def _set_profile(
+    tx: Tx, request: OwnRequest, body: wire.NewWithholdingProfile
+) -> Created[wire.WithholdingProfile]:
+    profile = body.read()
     await service.set_profile(tx, profile, request.at)
-    return OwnReply(wire.show_profile(profile), 201)
+    return wire.WithholdingProfile.of(profile)

@@ -30,6 +30,15 @@ class MoveNotAllowed(Refusal):
         super().__init__(f"{what} that is {state} cannot be {event}", details={"clause": clause, "state": state})
 
 
+class VatIdRefused(Refusal):
+    """What was given is no identifier of the customer's country."""
+
+    status = 422
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, details={"clause": "3.2.1", "reason": "vat_id_invalid"})
+
+
 class ProofRefused(Refusal):
     """A withheld tax is proven with a document."""
 

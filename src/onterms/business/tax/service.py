@@ -14,6 +14,7 @@ from onterms.business.tax.errors import (
     ProofNotFound,
     ProofRefused,
     TaxKindExcluded,
+    VatIdRefused,
 )
 from onterms.business.tax.model import (
     CHARGEABLE_KINDS,
@@ -26,6 +27,7 @@ from onterms.business.tax.model import (
     WithholdingProfile,
     applicable,
     back_bill,
+    check_vat_id,
     compute,
     gross_up,
     jurisdictions,
@@ -119,6 +121,42 @@ async def tax_lines(
             if tax.kind not in CHARGEABLE_KINDS:
                 raise TaxKindExcluded(tax.kind)
     return compute(lines, facts.currency, [answers[line.at] for line in lines], exemptions)
+
+
+# ---- identifiers
+
+
+async def record_vat_id(
+    tx: Tx, customer_sid: str, country: str, text: str, at: datetime, *, confirmed: bool, evidence: str, actor: str
+) -> Row:
+    """Keep a customer's VAT identifier from today on; invoices of earlier days stay as they are.
+
+    Raises: VatIdRefused for what is none of its country's, or is empty.
+    """
+    checked = check_vat_id(text)
+    if not checked.valid or checked.country != country:
+        raise VatIdRefused(f"'{text[:30]}' is no VAT identifier of {country}")
+    prefix = "EL" if checked.country == "GR" else checked.country
+    vat_id = prefix + checked.number
+    await store.put_vat_id(tx, customer_sid, day_of(at), vat_id, confirmed, evidence, at)
+    told = {"vat_id": vat_id, "confirmed": confirmed, "by_checksum": checked.by_checksum, "evidence": evidence}
+    event = audit.AuditEvent(customer_sid, actor, "vat_id", vat_id, None, "recorded", "3.2.1", told)
+    await audit.record(tx, [event], at)
+    return (await store.vat_ids(tx, customer_sid))[0]
+
+
+async def vat_id_on(tx: Tx, customer_sid: str, on: date) -> tuple[str, bool] | None:
+    """Return the identifier of a day and whether the operator confirmed it, or None where there is none."""
+    found = next((row for row in await store.vat_ids(tx, customer_sid) if row["from_on"] <= on), None)
+    return None if found is None else (found["vat_id"], found["confirmed"])
+
+
+async def turning_points(tx: Tx, customer_sid: str) -> list[datetime]:
+    """Return the instants, ascending, at which what a customer is taxed on may change."""
+    found: set[datetime | None] = set(await store.rule_instants(tx))
+    for each in await store.exemptions_of(tx, customer_sid):
+        found |= {each.approved_at, each.ended_at, each.revoked_from}
+    return sorted(at for at in found if at is not None)
 
 
 # ---- exemptions
@@ -287,6 +325,12 @@ async def amount_to_invoice(tx: Tx, customer_sid: str, net: int, currency: str, 
     if profile is None or profile.policy != "gross_up":
         return net, 0
     return gross_up(net, profile.rate_on(day), currency)
+
+
+async def takes_proofs(tx: Tx, customer_sid: str) -> bool:
+    """Tell whether proof of withheld tax settles an invoice of a customer, as its profile says."""
+    profile = await store.profile_of(tx, customer_sid)
+    return profile is not None and profile.policy == "accept_certificate"
 
 
 async def outstanding(tx: Tx, customer_sid: str, invoice_sid: str, due: int, paid: int) -> int:

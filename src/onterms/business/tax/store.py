@@ -92,6 +92,15 @@ async def customer_of_exemption(tx: Tx, sid: str) -> str | None:
     return found
 
 
+async def rule_instants(tx: Tx) -> list[datetime]:
+    """Return when rules begin and end, of all jurisdictions."""
+    rows = await tx.fetch(
+        "SELECT effective_from AS at FROM tax_rules UNION "
+        "SELECT effective_to FROM tax_rules WHERE effective_to IS NOT NULL"
+    )
+    return [row["at"] for row in rows]
+
+
 async def exemptions_of(tx: Tx, customer_sid: str) -> list[Exemption]:
     """Return the exemptions of a customer that were ever approved."""
     rows = await tx.fetch(
@@ -219,6 +228,35 @@ async def mark_back_billing(tx: Tx, customer_sid: str, sid: str, debit_note_sid:
             sid,
             debit_note_sid,
         )
+    )
+
+
+# ---- identifiers
+
+
+async def put_vat_id(
+    tx: Tx, customer_sid: str, from_on: date, vat_id: str, confirmed: bool, evidence: str, at: datetime
+) -> None:
+    """Keep a customer's identifier from a day on; again for the same day replaces it."""
+    await tx.execute(
+        "INSERT INTO vat_ids (customer_sid, from_on, vat_id, confirmed, evidence, recorded_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (customer_sid, from_on) DO UPDATE "
+        "SET vat_id = $3, confirmed = $4, evidence = $5, recorded_at = $6",
+        customer_sid,
+        from_on,
+        vat_id,
+        confirmed,
+        evidence,
+        at,
+    )
+
+
+async def vat_ids(tx: Tx, customer_sid: str) -> list[Row]:
+    """Return a customer's identifiers, the latest first."""
+    return await tx.fetch(
+        "SELECT from_on, vat_id, confirmed, evidence, recorded_at FROM vat_ids WHERE customer_sid = $1 "
+        "ORDER BY from_on DESC",
+        customer_sid,
     )
 
 

@@ -1,12 +1,15 @@
 """The room's routes under /commercial/v1."""
 
-from onterms.business import cases, customers
+from onterms.business import cases
 from onterms.business.cases import Book
+from onterms.business.customers import Customer, Mine
+from onterms.business.termination import wire
 from onterms.business.termination.model import effective_clauses, obligations
 from onterms.business.termination.service import Terminations
 from onterms.core.calendar import day_of
 from onterms.core.db import Tx
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, whole
 
 _BASE = "/commercial/v1"
 
@@ -26,25 +29,22 @@ class Api:
         return [
             *cases.routes(self._terminations.book, "Terminations"),
             *cases.routes(self._terminations.hindrances, "ForceMajeure"),
+            OwnRoute("GET", f"{_BASE}/TerminationOutlook", "customer", self.outlook, summary="Show what an end means"),
             OwnRoute("GET", f"{_BASE}/EffectiveClauses", "customer", self.clauses, summary="Show what binds"),
             OwnRoute("GET", f"{_BASE}/Obligations", "customer", self.duties, summary="Show the operator's duties"),
         ]
 
-    async def _standing(self, tx: Tx, request: OwnRequest) -> tuple[bool, list[str]]:
-        customer = await customers.customer_of_request(tx, request)
-        ended_at = await self._terminations.ended_at(tx, customer.sid)
-        return ended_at is not None, sorted(customer.riders(day_of(request.at)))
+    async def _standing(self, tx: Tx, request: OwnRequest, mine: Customer) -> tuple[bool, list[str]]:
+        ended_at = await self._terminations.ended_at(tx, mine.sid)
+        return ended_at is not None, sorted(mine.riders(day_of(request.at)))
 
-    async def clauses(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        terminated, riders = await self._standing(tx, request)
-        return OwnReply(
-            {"terminated": terminated, "items": sorted(effective_clauses(terminated, riders)), "next": None}
-        )
+    async def outlook(self, tx: Tx, request: OwnRequest, mine: Mine) -> wire.Outlook:
+        return wire.Outlook(**await self._terminations.outlook(tx, mine.sid, request.at))
 
-    async def duties(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        terminated, riders = await self._standing(tx, request)
-        items = [
-            {"clause": clause, "duty": words, "active": active}
-            for clause, words, active in obligations(terminated, riders)
-        ]
-        return OwnReply({"items": items, "next": None})
+    async def clauses(self, tx: Tx, request: OwnRequest, mine: Mine) -> wire.Clauses:
+        terminated, riders = await self._standing(tx, request, mine)
+        return wire.Clauses(terminated, sorted(effective_clauses(terminated, riders)))
+
+    async def duties(self, tx: Tx, request: OwnRequest, mine: Mine) -> Items[wire.Duty]:
+        terminated, riders = await self._standing(tx, request, mine)
+        return whole([wire.Duty(*duty) for duty in obligations(terminated, riders)])

@@ -47,6 +47,8 @@ STEPS = (
 def _kind_known(case: Case, at: datetime) -> Violation | None:
     if case.facts["kind_of_end"] not in CLAUSES:
         return Violation("unknown_kind", f"'kind_of_end' must be one of {', '.join(CLAUSES)}", 422)
+    if case.facts["kind_of_end"] == "ip" and case.facts["moved_by"] == "customer":
+        return Violation("operators_option", "This end is an option of the operator", 403, "6.1.2(c)")
     if case.facts["kind_of_end"] == "insolvency" and case.facts.get("legal_stay"):
         return Violation("legal_stay", "The law of the insolvency does not allow to end it now", 409, "8.2.3")
     return None
@@ -138,9 +140,11 @@ FORCE_MAJEURE = Machine(
             needs=("party", "cause", "from_on", "duties", "mitigation"),
             takes=("until_on", "reaches_payment"),
         ),
-        ("reported", "accept"): Move("accepted", "days_in_order", takes=("until_on", "reaches_payment")),
+        ("reported", "accept"): Move("accepted", "days_in_order", ("tell",), takes=("until_on", "reaches_payment")),
         ("reported", "contest"): Move("contested", needs=("reason",)),
-        ("accepted", "end"): Move("ended", "days_in_order", by=("operator", "customer"), needs=("until_on",)),
+        ("accepted", "end"): Move(
+            "ended", "days_in_order", ("tell",), by=("operator", "customer"), needs=("until_on",)
+        ),
     },
     fields={
         "party": "text",

@@ -1,10 +1,10 @@
 """Usage: what is held, charged and shown of it, and the triggers on it. The door."""
 
-from onterms.business.usage.api import bindings
+from onterms.business.usage.api import bindings, routes
 from onterms.business.usage.errors import AlreadyMetered, InsufficientFunds, NoAgreement, NotOnSale
 from onterms.business.usage.events import TRIGGER_CALLED, TRIGGER_FIRED
 from onterms.business.usage.model import CATEGORIES, Outcome, Settled, Use, category_of
-from onterms.business.usage.service.meter import HOLD_FOR, Meter, StillDue
+from onterms.business.usage.service.meter import HOLD_FOR, Charged, Meter, StillDue, tell_nobody
 from onterms.business.usage.tasks import SWEEP_EVERY, Tasks, ensure_sweep
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "TRIGGER_CALLED",
     "TRIGGER_FIRED",
     "AlreadyMetered",
+    "Charged",
     "InsufficientFunds",
     "Meter",
     "NoAgreement",
@@ -26,4 +27,6 @@ __all__ = [
     "bindings",
     "category_of",
     "ensure_sweep",
+    "routes",
+    "tell_nobody",
 ]

@@ -1,18 +1,25 @@
-"""The operations this room serves."""
+"""What this room serves: the contract's balance, usage records and triggers, and the operator's view of the books."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
+from onterms.business import customers
 from onterms.business.usage import store, wire
 from onterms.business.usage.model import Recurring, Trigger, TriggerBy
 from onterms.business.usage.service import records, triggers
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
-from onterms.engines.api import Binding, Call, Page, serve
+from onterms.engines import ledger
+from onterms.engines.api import Binding, Call, OwnRoute, Page, serve
+from onterms.engines.api.shapes import Items, whole
 
 # OpenAPI: a friendly name has at most 64 characters.
 _NAME_CHARS_MAX = 64
+_ENTRIES_MAX = 100
+# Where a page of the journal ended: a transaction and a place in it.
+_ENTRY = re.compile(r"^(\d{1,18})-(\d{1,9})$", re.ASCII)
 
 
 async def _balance(tx: Tx, call: Call) -> Mapping[str, Any]:
@@ -111,4 +118,34 @@ def bindings() -> list[Binding]:
         serve("api_v2010:ListUsageTrigger", _list),
         serve("api_v2010:UpdateUsageTrigger", _update),
         serve("api_v2010:DeleteUsageTrigger", _delete),
+    ]
+
+
+async def _ledger_balances(tx: Tx, mine: customers.Mine) -> Items[wire.LedgerBalance]:
+    return whole([wire.LedgerBalance.of(each) for each in await ledger.balances(tx, mine.sid)])
+
+
+async def _ledger_entries(tx: Tx, mine: customers.Mine, query: wire.EntriesQuery) -> Items[wire.LedgerEntry]:
+    after = _after(query.next)
+    found = await ledger.entries(tx, mine.sid, account=query.account, after=after, limit=_ENTRIES_MAX + 1)
+    shown = [wire.LedgerEntry.of(each) for each in found[:_ENTRIES_MAX]]
+    last = found[_ENTRIES_MAX - 1] if len(found) > _ENTRIES_MAX else None
+    return Items(shown, None if last is None else f"{last.transaction_id}-{last.place}")
+
+
+def _after(token: str | None) -> tuple[int, int]:
+    if token is None:
+        return 0, 0
+    match = _ENTRY.match(token)
+    if match is None:
+        raise InvalidParameter("'next' must be what the last page gave")
+    return int(match[1]), int(match[2])
+
+
+def routes() -> list[OwnRoute]:
+    """Return the routes under /commercial/v1: the operator's books of a customer."""
+    base = "/commercial/v1"
+    return [
+        OwnRoute("GET", f"{base}/LedgerBalances", "operator", _ledger_balances, summary="Show a customer's books"),
+        OwnRoute("GET", f"{base}/LedgerEntries", "operator", _ledger_entries, summary="List a customer's journal"),
     ]

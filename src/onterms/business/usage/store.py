@@ -24,6 +24,16 @@ async def insert_sources(tx: Tx, uses: Sequence[tuple[str, Use]]) -> None:
     )
 
 
+async def credentials_of(tx: Tx, customer_sid: str, ids: Sequence[str]) -> dict[str, str]:
+    """Return by which credential each of a customer's charged uses was, by id."""
+    rows = await tx.fetch(
+        "SELECT id, credential_sid FROM usage_sources WHERE customer_sid = $1 AND id = ANY($2::text[])",
+        customer_sid,
+        list(ids),
+    )
+    return {row["id"]: row["credential_sid"] for row in rows}
+
+
 # ---- triggers
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from onterms.business.usage import events, store
 from onterms.business.usage.service import triggers
-from onterms.business.usage.service.meter import Meter, StillDue
+from onterms.business.usage.service.meter import Charged, Meter, StillDue, tell_nobody
 from onterms.core.db import Tx
 from onterms.engines import jobs, log
 from onterms.ports.callback import Callback, CallbackClient
@@ -39,11 +39,13 @@ class Tasks:
         still_due: StillDue,
         callbacks: CallbackClient,
         signing_token: Callable[[str], Awaitable[str]],
+        charged: Charged = tell_nobody,
     ) -> None:
         self._meter = meter
         self._still_due = still_due
         self._callbacks = callbacks
         self._signing_token = signing_token
+        self._charged = charged
 
     def register(self, worker: jobs.Worker) -> None:
         """Let a worker run this room's tasks."""
@@ -55,7 +57,7 @@ class Tasks:
         """End what nobody settled in time, in transactions of their own, and plan the next sweep."""
         while True:
             async with run.transaction() as tx:
-                if not await self._meter.sweep(tx, self._still_due, run.clock.now()):
+                if not await self._meter.sweep(tx, self._still_due, self._charged, run.clock.now()):
                     break
         for job in batch:
             async with run.transaction() as tx:

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
+from msgspec import field
+
 from onterms.business.usage.model import TOTAL, Category, Sum, Trigger, Usage, record_uri, value_text
 from onterms.core.calendar import day_of
 from onterms.core.money import decimal_text
+from onterms.engines.api.shapes import Micros, Shape, Sid
 
 SUBLISTS = ("AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly", "Yesterday")
 _NAMES = {
@@ -82,3 +85,33 @@ def trigger(found: Trigger, at: datetime) -> Mapping[str, Any]:
         "usage_category": found.category,
         "usage_record_uri": record_uri(found),
     }
+
+
+class EntriesQuery(Shape):
+    """Entries of an account of the books, or all; a page begins with the `next` of the page before."""
+
+    account: str | None = None
+    next: str | None = None
+
+
+class LedgerBalance(Shape):
+    """A customer's books in one currency: debits positive."""
+
+    customer_sid: Sid
+    currency: str
+    kind: str
+    held: Micros
+    accounts: dict[str, Micros]
+
+
+class LedgerEntry(Shape):
+    """An entry of the journal."""
+
+    transaction_id: int = field(name="transaction")
+    at: datetime
+    kind: str
+    key: str
+    currency: str
+    account: str
+    micros: Micros = field(name="amount")
+    document: str | None

@@ -1,24 +1,95 @@
 """The mailboxes' own API: what arrived, bounces, settings, and mail to the operator. JSON, for a sandbox."""
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Annotated, Final, Literal
 from urllib.parse import unquote
+
+from msgspec import Meta, field
 
 from onterms.carriers.mailbox import store
 from onterms.carriers.mailbox.mailbox import Mailbox
 from onterms.carriers.mailbox.store import Box, Setting, StoredMail
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Shape
 
 MAILS_MAX: Final = 1000
 BOXES_MAX: Final = 1000
 _DELAY_S_MAX: Final = 366 * 86_400
-_BEHAVIOURS: Final = ("accept", "refuse", "bounce")
 _ADDRESS: Final = re.compile(r"^[^@\s<>\"\0]{1,64}@[^@\s<>\"\0]{1,253}$")
 _DIAGNOSTIC: Final = "smtp; 550 5.1.1 No such mailbox"
+
+
+_Seconds = Annotated[int, Meta(ge=0, le=_DELAY_S_MAX)]
+
+
+class NewMailboxSetting(Shape):
+    """How the server of an address treats mail: `bounce` takes it and gives it up after a while."""
+
+    behaviour: Literal["accept", "refuse", "bounce"] = "accept"
+    delay_s: _Seconds = 0
+    bounce_after_s: _Seconds = 0
+
+
+class MailsQuery(Shape):
+    """Mails after the one of an id."""
+
+    after: Annotated[int, Meta(ge=0, lt=10**18)] = 0
+
+
+class NewMail(Shape):
+    """A mail to the operator."""
+
+    to: Annotated[str, Meta(max_length=320)]
+    subject: Annotated[str, Meta(max_length=400)]
+    body: str
+
+
+class Bounces(Shape):
+    """The mails that are given up, all where none are named."""
+
+    message_ids: list[str] | None = None
+    diagnostic: Annotated[str, Meta(max_length=400)] = _DIAGNOSTIC
+
+
+class BoxShown(Shape):
+    """A mailbox."""
+
+    address: str
+    behaviour: str
+    delay_s: int
+    bounce_after_s: int
+    mails: int = field(name="messages")
+    last_at: datetime | None
+
+
+class MailShown(Shape):
+    """A mail that a mailbox took."""
+
+    id: int
+    message_id: str
+    sender: str = field(name="from")
+    address: str = field(name="to")
+    subject: str
+    body: str
+    attachments: list[dict[str, str | int]]
+    raw: str
+    at: datetime
+    bounced_at: datetime | None
+
+
+class MailWritten(Shape):
+    """The notice that the operator made of a mail."""
+
+    notice_sid: str | None
+
+
+class Bounced(Shape):
+    """The message ids of the mails that were given up."""
+
+    bounced: list[str]
 
 
 class MailboxApi:
@@ -42,118 +113,64 @@ class MailboxApi:
             OwnRoute("POST", f"{box}/bounces", "machine", self.bounce, summary="Give up mails that were taken"),
         ]
 
-    async def list_boxes(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_boxes(self, tx: Tx) -> list[BoxShown]:
         """List mailboxes, the one with the newest mail first."""
-        return OwnReply([_shown_box(box) for box in await store.boxes(tx, None, BOXES_MAX)])
+        return [_shown_box(box) for box in await store.boxes(tx, None, BOXES_MAX)]
 
-    async def get_box(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def get_box(self, tx: Tx, address: str) -> BoxShown:
         """Show how a mailbox behaves."""
-        [box] = await store.boxes(tx, [_address(request)], 1)
-        return OwnReply(_shown_box(box))
+        [box] = await store.boxes(tx, [_address(address)], 1)
+        return _shown_box(box)
 
-    async def set_box(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def set_box(self, tx: Tx, address: str, body: NewMailboxSetting) -> BoxShown:
         """Say how a mailbox behaves from now on."""
-        address = _address(request)
-        _require_known(request.body, {"behaviour", "delay_s", "bounce_after_s"})
-        behaviour = request.text("behaviour", default="accept")
-        if behaviour not in _BEHAVIOURS:
-            raise InvalidParameter(f"'behaviour' is one of {', '.join(_BEHAVIOURS)}")
-        bounce_after_s = _seconds(request.body, "bounce_after_s")
-        if bounce_after_s and behaviour != "bounce":
+        if body.bounce_after_s and body.behaviour != "bounce":
             raise InvalidParameter("'bounce_after_s' needs the behaviour 'bounce'")
-        await store.set_setting(tx, address, Setting(behaviour, _seconds(request.body, "delay_s"), bounce_after_s))
-        return await self.get_box(tx, request)
+        setting = Setting(body.behaviour, body.delay_s, body.bounce_after_s)
+        await store.set_setting(tx, _address(address), setting)
+        return await self.get_box(tx, address)
 
-    async def reset_box(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def reset_box(self, tx: Tx, address: str) -> None:
         """Let a mailbox behave as a new one; its mails stay."""
-        await store.delete_setting(tx, _address(request))
-        return OwnReply(None, 204)
+        await store.delete_setting(tx, _address(address))
 
-    async def list_mails(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_mails(self, tx: Tx, address: str, query: MailsQuery) -> list[MailShown]:
         """List what a mailbox took, oldest first."""
-        after = request.query.get("after", "0")
-        if not (after.isascii() and after.isdigit() and len(after) <= 18):
-            raise InvalidParameter("'after' must be the id of a mail")
-        mails = await store.list_mails(tx, _address(request), int(after), MAILS_MAX)
-        return OwnReply([_shown_mail(mail) for mail in mails])
+        return [_shown_mail(mail) for mail in await store.list_mails(tx, _address(address), query.after, MAILS_MAX)]
 
-    async def write(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def write(self, tx: Tx, request: OwnRequest, address: str, body: NewMail) -> Created[MailWritten]:
         """Write to the operator's legal address from a mailbox."""
-        _require_known(request.body, {"to", "subject", "body"})
-        subject = request.text("subject", max_length=400)
-        body = request.text("body")
-        if not subject.isprintable() or "\0" in body:
+        if not body.subject.isprintable():
             raise InvalidParameter("a mail is made of printable text")
-        recipient = request.text("to", max_length=320)
-        if not _ADDRESS.match(recipient):
+        if not _ADDRESS.match(body.to):
             raise InvalidParameter("'to' must be an email address")
-        sid = await self._mailbox.write(tx, _address(request), recipient, subject, body, request.at)
-        return OwnReply({"notice_sid": sid}, 201)
+        sid = await self._mailbox.write(tx, _address(address), body.to, body.subject, body.body, request.at)
+        return MailWritten(sid)
 
-    async def empty(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def empty(self, tx: Tx, address: str) -> None:
         """Empty a mailbox; its setting stays."""
-        await store.empty(tx, _address(request))
-        return OwnReply(None, 204)
+        await store.empty(tx, _address(address))
 
-    async def bounce(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def bounce(self, tx: Tx, request: OwnRequest, address: str, body: Bounces) -> Created[Bounced]:
         """Give up the mails named, or all there are."""
-        _require_known(request.body, {"message_ids", "diagnostic"})
-        address = _address(request)
-        wanted = request.body.get("message_ids")
+        address, wanted = _address(address), body.message_ids
         if wanted is None:
             mails = await store.list_mails(tx, address, 0, MAILS_MAX)
             wanted = [mail.message_id for mail in mails if mail.bounced_at is None]
-        if not isinstance(wanted, list) or not all(isinstance(one, str) and "\0" not in one for one in wanted):
-            raise InvalidParameter("'message_ids' must be a list of strings")
-        diagnostic = request.text("diagnostic", default=_DIAGNOSTIC, max_length=400).replace("\0", "")
-        return OwnReply({"bounced": await self._mailbox.bounce(tx, address, wanted, diagnostic, request.at)}, 201)
+        return Bounced(await self._mailbox.bounce(tx, address, wanted, body.diagnostic, request.at))
 
 
-def _address(request: OwnRequest) -> str:
-    address = unquote(request.path["address"]).strip().lower()
+def _address(text: str) -> str:
+    address = unquote(text).strip().lower()
     if not _ADDRESS.match(address):
         raise InvalidParameter("a mailbox is named by an email address")
     return address
 
 
-def _require_known(body: Mapping[str, Any], known: set[str]) -> None:
-    unknown = body.keys() - known
-    if unknown:
-        raise InvalidParameter(f"'{sorted(unknown)[0]}' is unknown; there are {', '.join(sorted(known))}")
+def _shown_box(box: Box) -> BoxShown:
+    setting = box.setting
+    return BoxShown.of(box, behaviour=setting.behaviour, delay_s=setting.delay_s, bounce_after_s=setting.bounce_after_s)
 
 
-def _seconds(body: Mapping[str, Any], name: str) -> int:
-    value = body.get(name, 0)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _DELAY_S_MAX:
-        raise InvalidParameter(f"'{name}' must be a whole number of seconds from 0 to {_DELAY_S_MAX}")
-    return value
-
-
-def _shown_box(box: Box) -> dict[str, Any]:
-    return {
-        "address": box.address,
-        "behaviour": box.setting.behaviour,
-        "delay_s": box.setting.delay_s,
-        "bounce_after_s": box.setting.bounce_after_s,
-        "messages": box.mails,
-        "last_at": _time(box.last_at),
-    }
-
-
-def _shown_mail(mail: StoredMail) -> dict[str, Any]:
-    return {
-        "id": mail.id,
-        "message_id": mail.message_id,
-        "from": mail.sender,
-        "to": mail.address,
-        "subject": mail.subject,
-        "body": mail.body,
-        "attachments": list(mail.attachments),
-        "raw": mail.raw.decode("ascii", "replace"),
-        "at": _time(mail.at),
-        "bounced_at": _time(mail.bounced_at),
-    }
-
-
-def _time(at: datetime | None) -> str | None:
-    return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _shown_mail(mail: StoredMail) -> MailShown:
+    return MailShown.of(mail, raw=mail.raw.decode("ascii", "replace"))

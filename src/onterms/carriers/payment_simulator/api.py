@@ -1,19 +1,82 @@
 """The payment simulator's control API: cards, charges, disputes, webhooks and how the provider behaves."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from onterms.carriers.payment_simulator import store
 from onterms.carriers.payment_simulator.gateway import PaymentSimulator
-from onterms.carriers.payment_simulator.model import CARDS
+from onterms.carriers.payment_simulator.model import CARDS, Dispute, Settings, SimCharge, Webhook
 from onterms.core.db import Tx
-from onterms.core.errors import InvalidParameter
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Items, Shape, whole
 
 _LISTED: Final = 200
-_FLAGS: Final = ("holds_webhooks", "settles_later", "is_unreachable")
-_NUMBERS: Final = {"webhook_delay_s": (0, 366 * 86_400), "webhook_copies": (1, 10), "declines_from": (0, 2**53)}
+
+
+class SettingsChange(Shape):
+    """How the provider is to behave; what is left out stays."""
+
+    webhook_delay_s: Annotated[int, Meta(ge=0, le=366 * 86_400)] | UnsetType = UNSET
+    webhook_copies: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
+    holds_webhooks: bool | UnsetType = UNSET
+    settles_later: bool | UnsetType = UNSET
+    is_unreachable: bool | UnsetType = UNSET
+    declines_from: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType | None = UNSET
+
+    def changes(self) -> dict[str, Any]:
+        """Return what is to change."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: value for name, value in given.items() if value is not UNSET}
+
+
+class NewCard(Shape):
+    """A card; without a year it expires in three."""
+
+    number: Annotated[str, Meta(max_length=19)]
+    exp_month: Annotated[int, Meta(ge=1, le=12)] = 12
+    exp_year: Annotated[int, Meta(ge=2000, le=2999)] | None = None
+
+
+class Authentication(Shape):
+    """What the cardholder does when asked."""
+
+    outcome: Literal["succeed", "fail"]
+
+
+class NewChargeDispute(Shape):
+    """How much of a charge the cardholder takes back, in minor units of its currency, and why; all if not said."""
+
+    minor: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    reason: Annotated[str, Meta(max_length=80)] = "fraudulent"
+
+
+class Closure(Shape):
+    """How a dispute ends for us."""
+
+    outcome: Literal["won", "lost"]
+
+
+class NumberShown(Shape):
+    """A card number that does more than succeed, and the code that it gives."""
+
+    number: str
+    behaviour: str
+    code: str | None
+
+
+class CardToken(Shape):
+    """A card to add as a payment method."""
+
+    token: str
+    brand: str
+    last4: str
+
+
+class Delivered(Shape):
+    """What the receiver of a webhook answered."""
+
+    answer: str | None
 
 
 class PaymentSimulatorApi:
@@ -45,82 +108,43 @@ class PaymentSimulatorApi:
             OwnRoute("POST", f"{base}/webhooks/{{id}}/deliveries", "machine", self.deliver, summary="Deliver one now"),
         ]
 
-    async def show_settings(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply(msgspec.to_builtins(await store.settings(tx)))
+    async def show_settings(self, tx: Tx) -> Settings:
+        return await store.settings(tx)
 
-    async def change_settings(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        changes: dict[str, Any] = {}
-        for name, value in request.body.items():
-            if name in _FLAGS and isinstance(value, bool):
-                changes[name] = value
-            elif name in _NUMBERS and isinstance(value, int) and not isinstance(value, bool):
-                low, high = _NUMBERS[name]
-                if not low <= value <= high:
-                    raise InvalidParameter(f"'{name}' must be from {low} to {high}")
-                changes[name] = value
-            elif name == "declines_from" and value is None:
-                changes[name] = None
-            else:
-                raise InvalidParameter(f"'{name}' is no setting or has a value of another kind")
+    async def change_settings(self, tx: Tx, body: SettingsChange) -> Settings:
+        changes = body.changes()
         if changes:
             await store.change_settings(tx, changes)
-        return await self.show_settings(tx, request)
+        return await store.settings(tx)
 
-    async def list_numbers(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        items = [{"number": number, "behaviour": does, "code": code or None} for number, (does, code) in CARDS.items()]
-        return OwnReply({"items": items, "next": None})
+    async def list_numbers(self, tx: Tx) -> Items[NumberShown]:
+        return whole([NumberShown(number, does, code or None) for number, (does, code) in CARDS.items()])
 
-    async def make_card(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        month = _whole(request, "exp_month", 12, 1, 12)
-        year = _whole(request, "exp_year", request.at.year + 3, 2000, 2999)
-        card = await self._simulator.make_card(tx, request.text("number", max_length=19), month, year, request.at)
-        return OwnReply({"token": card.id, "brand": card.brand, "last4": card.number[-4:]}, 201)
+    async def make_card(self, tx: Tx, request: OwnRequest, body: NewCard) -> Created[CardToken]:
+        year = request.at.year + 3 if body.exp_year is None else body.exp_year
+        card = await self._simulator.make_card(tx, body.number, body.exp_month, year, request.at)
+        return CardToken(card.id, card.brand, card.number[-4:])
 
-    async def list_charges(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply({"items": [_shown(each) for each in await store.charges(tx, _LISTED)], "next": None})
+    async def list_charges(self, tx: Tx) -> Items[SimCharge]:
+        return whole(await store.charges(tx, _LISTED))
 
-    async def authenticate(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        outcome = _one_of(request, "outcome", ("succeed", "fail"))
-        await self._simulator.authenticate(tx, request.path["id"], outcome == "succeed", request.at)
-        return OwnReply(_shown(await store.charge(tx, request.path["id"])))
+    async def authenticate(self, tx: Tx, request: OwnRequest, id: str, body: Authentication) -> SimCharge:
+        await self._simulator.authenticate(tx, id, body.outcome == "succeed", request.at)
+        charge = await store.charge(tx, id)
+        assert charge is not None, "it was found in the line above"
+        return charge
 
-    async def list_disputes(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        found = await store.disputes(tx, request.path["id"])
-        return OwnReply({"items": [_shown(each) for each in found], "next": None})
+    async def list_disputes(self, tx: Tx, id: str) -> Items[Dispute]:
+        return whole(await store.disputes(tx, id))
 
-    async def open_dispute(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        minor = _whole(request, "minor", 0, 1, 2**53) if "minor" in request.body else None
-        reason = request.text("reason", default="fraudulent", max_length=80)
-        made = await self._simulator.open_dispute(tx, request.path["id"], minor, reason, request.at)
-        return OwnReply(_shown(made), 201)
+    async def open_dispute(self, tx: Tx, request: OwnRequest, id: str, body: NewChargeDispute) -> Created[Dispute]:
+        return await self._simulator.open_dispute(tx, id, body.minor, body.reason, request.at)
 
-    async def close_dispute(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        outcome = _one_of(request, "outcome", ("won", "lost"))
-        return OwnReply(
-            _shown(await self._simulator.close_dispute(tx, request.path["id"], outcome == "won", request.at))
-        )
+    async def close_dispute(self, tx: Tx, request: OwnRequest, id: str, body: Closure) -> Dispute:
+        return await self._simulator.close_dispute(tx, id, body.outcome == "won", request.at)
 
-    async def list_webhooks(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply({"items": [_shown(each) for each in await store.webhooks(tx, _LISTED)], "next": None})
+    async def list_webhooks(self, tx: Tx) -> Items[Webhook]:
+        return whole(await store.webhooks(tx, _LISTED))
 
-    async def deliver(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        return OwnReply({"answer": await self._simulator.deliver(tx, request.path["id"], request.at)}, 201)
-
-
-def _shown(value: Any) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(value)
-    return shown
-
-
-def _one_of(request: OwnRequest, name: str, values: tuple[str, ...]) -> str:
-    value = request.text(name)
-    if value not in values:
-        raise InvalidParameter(f"'{name}' must be {' or '.join(values)}")
-    return value
-
-
-def _whole(request: OwnRequest, name: str, default: int, low: int, high: int) -> int:
-    value = request.body.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InvalidParameter(f"'{name}' must be a whole number from {low} to {high}")
-    return value
+    async def deliver(self, tx: Tx, request: OwnRequest, id: str) -> Created[Delivered]:
+        return Delivered(await self._simulator.deliver(tx, id, request.at))

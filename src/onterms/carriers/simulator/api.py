@@ -1,9 +1,11 @@
 """The simulator's own API: handsets, what they receive and send, and faults. JSON in and out, for a sandbox."""
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import unquote
+
+from msgspec import Meta, field
 
 from onterms.carriers.simulator import store
 from onterms.carriers.simulator.carrier import SimulatorCarrier
@@ -18,12 +20,13 @@ from onterms.carriers.simulator.errors import (
     SettingInvalid,
 )
 from onterms.carriers.simulator.media import MEDIA_BYTES_MAX, MEDIA_MAX
-from onterms.carriers.simulator.model import MESSAGE_FAULTS, OUTCOMES, WEBHOOK_FAULTS, Fault, Setting
+from onterms.carriers.simulator.model import MESSAGE_FAULTS, WEBHOOK_FAULTS, Fault, FaultKind, Outcome, Setting
 from onterms.carriers.simulator.store import Handset, HandsetMessage
 from onterms.core.db import Tx
 from onterms.core.e164 import is_e164, is_short_code, split_address
 from onterms.core.errors import InvalidParameter
-from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
+from onterms.engines.api.own import Created, OwnRequest, OwnRoute
+from onterms.engines.api.shapes import Shape
 
 # Twilio docs, error 21617: the longest text of one message.
 BODY_CHARS_MAX: Final = 1600
@@ -40,7 +43,6 @@ _HOST_CHARS_MAX: Final = 260
 _STATUSES: Final = (200, 599)
 _DELAY_S_MAX: Final = 366 * 86_400
 _INT_MAX: Final = 2**31 - 1
-_NUMBER_MAX: Final = 1e15
 
 _DIRECTIONS: Final[dict[str, Sequence[str]]] = {
     "received": ("received",),
@@ -48,8 +50,104 @@ _DIRECTIONS: Final[dict[str, Sequence[str]]] = {
     "undelivered": ("undelivered",),
     "all": ("received", "sent", "undelivered"),
 }
-_FAULT_FIELDS: Final = frozenset({"kind", "to", "from", "host", "code", "delay_s", "count", "probability", "seed"})
-_SETTING_FIELDS: Final = frozenset({"outcome", "error_code", "delay_s"})
+
+_Seconds = Annotated[float, Meta(ge=0, le=_DELAY_S_MAX)]
+_Address = Annotated[str, Meta(max_length=64)]
+
+
+class HandsetsQuery(Shape):
+    """How many handsets are asked for."""
+
+    limit: str | None = None
+
+
+class MessagesQuery(Shape):
+    """Which messages of a handset: by direction, after an id, the last so many, up to so many."""
+
+    direction: Literal["received", "sent", "undelivered", "all"] = "received"
+    after: str | None = None
+    last: str | None = None
+    limit: str | None = None
+
+
+class NewSetting(Shape):
+    """How a handset treats what is sent to it."""
+
+    outcome: Outcome = "delivered"
+    error_code: Annotated[int, Meta(ge=_CODES[0], le=_CODES[1])] | None = None
+    delay_s: _Seconds | None = None
+
+
+class NewMessage(Shape):
+    """A message from a handset, with text, media, or both."""
+
+    refusals: ClassVar = {"media_urls": MediaInvalid}
+
+    to: str | None = None
+    body: str = ""
+    media_urls: Annotated[list[str], Meta(max_length=MEDIA_MAX)] | None = None
+
+
+class NewFault(Shape):
+    """A failure to inject; what is left out matches all."""
+
+    kind: FaultKind
+    recipient: _Address | None = field(default=None, name="to")
+    sender: _Address | None = field(default=None, name="from")
+    host: Annotated[str, Meta(max_length=_HOST_CHARS_MAX)] | None = None
+    code: Annotated[int, Meta(ge=_CODES[0], le=_CODES[1])] | None = None
+    delay_s: _Seconds | None = None
+    count: Annotated[int, Meta(ge=1, le=_INT_MAX)] | None = None
+    probability: Annotated[float, Meta(gt=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=0, le=_INT_MAX)] | None = None
+
+
+class MessageShown(Shape):
+    """A message as a handset keeps it."""
+
+    id: int
+    direction: str
+    message_sid: str | None = field(name="sid")
+    sender: str = field(name="from")
+    recipient: str = field(name="to")
+    body: str
+    media_urls: list[str]
+    encoding: str
+    segments: int
+    at: datetime
+
+
+class HandsetShown(Shape):
+    """A handset with its setting and its last message."""
+
+    number: str
+    outcome: str
+    error_code: int | None
+    delay_s: float
+    last_message: MessageShown | None
+
+
+class FaultShown(Shape):
+    """An injected fault and how often it struck."""
+
+    id: int
+    kind: str
+    recipient: str | None = field(name="to")
+    sender: str | None = field(name="from")
+    host: str | None
+    code: int | None
+    delay_s: float
+    remaining: int | None
+    probability: float
+    seed: int
+    hits: int
+    created_at: datetime
+
+
+class FaultsDeleted(Shape):
+    """How many faults were taken back."""
+
+    deleted: int
 
 
 class SimulatorApi:
@@ -85,110 +183,96 @@ class SimulatorApi:
 
     # ---- handsets
 
-    async def list_handsets(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_handsets(self, tx: Tx, query: HandsetsQuery) -> list[HandsetShown]:
         """List handsets that have messages or a setting, those with the newest message first."""
-        limit = _count(request.query, "limit", HANDSETS_MAX)
-        handsets = await store.list_handsets(tx, HANDSETS_DEFAULT if limit is None else limit)
-        return OwnReply([_shown_handset(handset) for handset in handsets])
+        limit = HANDSETS_DEFAULT if query.limit in (None, "") else _count(query.limit, "limit", HANDSETS_MAX)
+        return [_shown_handset(handset) for handset in await store.list_handsets(tx, limit)]
 
-    async def get_handset(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def get_handset(self, tx: Tx, number: str) -> HandsetShown:
         """Show how a handset behaves and its last message."""
-        [handset] = await store.get_handsets(tx, [_reader(request)])
-        return OwnReply(_shown_handset(handset))
+        [handset] = await store.get_handsets(tx, [_reader(number)])
+        return _shown_handset(handset)
 
-    async def set_handset(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def set_handset(self, tx: Tx, number: str, body: NewSetting) -> HandsetShown:
         """Say how a handset behaves from now on."""
-        number = _reader(request)
-        _require_known(request.body, _SETTING_FIELDS)
-        outcome = request.text("outcome", default="delivered")
-        if outcome not in OUTCOMES:
-            raise SettingInvalid(f"'outcome' is one of {', '.join(sorted(OUTCOMES))}")
-        code = _whole(request.body, "error_code", *_CODES)
-        if code is not None and outcome not in ("undelivered", "failed", "reject"):
-            raise SettingInvalid(f"the outcome '{outcome}' has no error code")
-        await store.set_handset(tx, number, Setting(outcome, code, _seconds(request.body, "delay_s")))
-        [handset] = await store.get_handsets(tx, [number])
-        return OwnReply(_shown_handset(handset))
+        number = _reader(number)
+        if body.error_code is not None and body.outcome not in ("undelivered", "failed", "reject"):
+            raise SettingInvalid(f"the outcome '{body.outcome}' has no error code")
+        await store.set_handset(tx, number, Setting(body.outcome, body.error_code, body.delay_s or 0.0))
+        return await self.get_handset(tx, number)
 
-    async def reset_handset(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def reset_handset(self, tx: Tx, number: str) -> None:
         """Let a handset behave as a new one; its messages stay."""
-        await store.reset_handset(tx, _reader(request))
-        return OwnReply(None, 204)
+        await store.reset_handset(tx, _reader(number))
 
     # ---- messages
 
-    async def list_messages(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_messages(self, tx: Tx, number: str, query: MessagesQuery) -> list[MessageShown]:
         """List what a handset received, oldest first."""
-        directions = _DIRECTIONS.get(request.query.get("direction", "received"))
-        if directions is None:
-            raise InvalidParameter(f"'direction' is one of {', '.join(_DIRECTIONS)}")
-        messages = await store.list_messages(
-            tx,
-            _reader(request),
-            directions,
-            after=_count(request.query, "after", 2**63 - 1),
-            last=_count(request.query, "last", MESSAGES_MAX),
-            limit=_count(request.query, "limit", MESSAGES_MAX) or MESSAGES_MAX,
+        after, last, limit = (
+            None if text in (None, "") else _count(text, name, most)
+            for text, name, most in (
+                (query.after, "after", 2**63 - 1),
+                (query.last, "last", MESSAGES_MAX),
+                (query.limit, "limit", MESSAGES_MAX),
+            )
         )
-        return OwnReply([_shown_message(message) for message in messages])
+        messages = await store.list_messages(
+            tx, _reader(number), _DIRECTIONS[query.direction], after=after, last=last, limit=limit or MESSAGES_MAX
+        )
+        return [_shown_message(message) for message in messages]
 
-    async def send_message(self, request: OwnRequest) -> OwnReply:
+    async def send_message(self, number: str, body: NewMessage) -> Created[MessageShown]:
         """Send a message from a handset."""
-        number = _number_of(request)
+        number = _number_of(number)
         if not is_e164(number):
             raise NotAHandset("a handset's number is an E.164 number, such as +14155550123")
-        if request.body.get("to") in (None, ""):
+        if not body.to:
             raise RecipientMissing("'to' is required")
-        recipient = _recipient(request.text("to"))
-        body = _text(request)
-        media_urls = _media_urls(request.body)
-        if not body and not media_urls:
+        recipient = _recipient(body.to)
+        _check_text(body.body)
+        media_urls = _media_urls(body.media_urls)
+        if not body.body and not media_urls:
             raise BodyMissing("'body' is required where there are no 'media_urls'")
-        sent = await self._carrier.send_from_handset(number, recipient, body, media_urls)
-        return OwnReply(_shown_message(sent), 201)
+        return _shown_message(await self._carrier.send_from_handset(number, recipient, body.body, media_urls))
 
-    async def delete_messages(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def delete_messages(self, tx: Tx, number: str) -> None:
         """Empty a handset; its setting stays."""
-        await store.delete_messages(tx, _reader(request))
-        return OwnReply(None, 204)
+        await store.delete_messages(tx, _reader(number))
 
     # ---- faults
 
-    async def list_faults(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def list_faults(self, tx: Tx) -> list[FaultShown]:
         """List the injected faults, also those that have struck for the last time."""
-        return OwnReply([_shown_fault(fault) for fault in await store.list_faults(tx)])
+        return [FaultShown.of(fault) for fault in await store.list_faults(tx)]
 
-    async def add_fault(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def add_fault(self, tx: Tx, request: OwnRequest, body: NewFault) -> Created[FaultShown]:
         """Inject a fault."""
-        return OwnReply(_shown_fault(await self._carrier.faults.add(tx, _fault_of(request))), 201)
+        return FaultShown.of(await self._carrier.faults.add(tx, _fault_of(body, request.at)))
 
-    async def delete_fault(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def delete_fault(self, tx: Tx, id: str) -> None:
         """Take one fault back."""
-        id_ = request.path["id"]
         # A number of more digits than the column holds is nobody's id.
-        if not (id_.isascii() and id_.isdigit() and len(id_) <= 18) or not await self._carrier.faults.delete(
-            tx, int(id_)
-        ):
+        if not (id.isascii() and id.isdigit() and len(id) <= 18) or not await self._carrier.faults.delete(tx, int(id)):
             raise NoSuchFault("there is no such fault")
-        return OwnReply(None, 204)
 
-    async def delete_faults(self, tx: Tx, request: OwnRequest) -> OwnReply:
+    async def delete_faults(self, tx: Tx) -> FaultsDeleted:
         """Take all faults back."""
-        return OwnReply({"deleted": await self._carrier.faults.delete(tx)})
+        return FaultsDeleted(await self._carrier.faults.delete(tx))
 
 
 # ---- reading
 
 
-def _number_of(request: OwnRequest) -> str:
+def _number_of(text: str) -> str:
     """Return the path's number; its plus may be missing, escaped, or read as the blank that forms make of it."""
-    digits = unquote(request.path["number"]).strip().removeprefix("+")
+    digits = unquote(text).strip().removeprefix("+")
     return f"+{digits}"
 
 
-def _reader(request: OwnRequest) -> str:
+def _reader(text: str) -> str:
     """Return the path's number, which may also be a short code: one has messages where nobody owns it."""
-    number = _number_of(request)
+    number = _number_of(text)
     if is_e164(number):
         return number
     if is_short_code(number[1:]):
@@ -203,129 +287,66 @@ def _recipient(text: str) -> str:
     raise RecipientInvalid("'to' is an E.164 number, such as +14155550123, or a short code")
 
 
-def _text(request: OwnRequest) -> str:
-    body = request.text("body", default="")
+def _check_text(body: str) -> None:
     if len(body) > BODY_CHARS_MAX:
         raise BodyTooLong(f"'body' is longer than {BODY_CHARS_MAX} characters")
-    # JSON can write halves of surrogate pairs and NUL, which UTF-8 and PostgreSQL cannot.
-    if "\0" in body or not _is_unicode(body):
+    # JSON can write halves of surrogate pairs, which UTF-8 cannot.
+    if not _is_unicode(body):
         raise InvalidParameter("'body' has characters that no text may have")
-    return body
 
 
-def _media_urls(body: Mapping[str, Any]) -> list[str]:
-    urls = body.get("media_urls")
-    if urls is None:
-        return []
-    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
-        raise MediaInvalid("'media_urls' must be an array of strings")
-    if len(urls) > MEDIA_MAX:
-        raise MediaInvalid(f"a message carries at most {MEDIA_MAX} media")
-    if any("\0" in url or not _is_unicode(url) for url in urls):
+def _media_urls(urls: list[str] | None) -> list[str]:
+    if any(not _is_unicode(url) for url in urls or ()):
         raise MediaInvalid("'media_urls' has characters that no URL may have")
-    return list(urls)
+    return urls or []
 
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _fault_of(request: OwnRequest) -> Fault:
-    # A name that is not known here would otherwise make a fault that strikes everything.
-    _require_known(request.body, _FAULT_FIELDS)
-    kind = request.text("kind")
-    kinds = MESSAGE_FAULTS | WEBHOOK_FAULTS
-    if kind not in kinds:
-        raise SettingInvalid(f"'kind' is one of {', '.join(sorted(kinds))}")
-    body = request.body
-    for name in ("host",) if kind in MESSAGE_FAULTS else ("delay_s",):
-        if body.get(name) is not None:
-            raise SettingInvalid(f"a fault of kind '{kind}' has no '{name}'")
-    if kind in ("undelivered", "failed", "reject"):
-        code = _whole(body, "code", *_CODES)
-    elif kind == "webhook_status":
-        code = _whole(body, "code", *_STATUSES)
-    elif body.get("code") is None:
-        code = None
-    else:
+def _fault_of(body: NewFault, at: datetime) -> Fault:
+    kind, code, host = body.kind, body.code, body.host
+    if kind in MESSAGE_FAULTS and host is not None:
+        raise SettingInvalid(f"a fault of kind '{kind}' has no 'host'")
+    if kind in WEBHOOK_FAULTS and body.delay_s is not None:
+        raise SettingInvalid(f"a fault of kind '{kind}' has no 'delay_s'")
+    if code is not None and kind not in ("undelivered", "failed", "reject", "webhook_status"):
         raise SettingInvalid(f"a fault of kind '{kind}' has no 'code'")
-    delay_s = _seconds(body, "delay_s")
-    if kind == "delay" and not delay_s:
+    if code is not None and kind == "webhook_status" and not _STATUSES[0] <= code <= _STATUSES[1]:
+        raise SettingInvalid(f"'code' must be a whole number from {_STATUSES[0]} to {_STATUSES[1]}")
+    if kind == "delay" and not body.delay_s:
         raise SettingInvalid("a fault of kind 'delay' needs 'delay_s'")
-    probability = _number(body, "probability")
-    if probability is None:
-        probability = 1.0
-    if not 0 < probability <= 1:
-        raise SettingInvalid("'probability' is more than 0 and at most 1")
-    host = request.text("host", max_length=_HOST_CHARS_MAX) if body.get("host") is not None else None
     if host is not None and not host.isprintable():
         raise SettingInvalid("'host' must be a host's name")
     return Fault(
         id=0,
         kind=kind,
-        recipient=_address(body, "to"),
-        sender=_address(body, "from"),
+        recipient=_address(body.recipient, "to"),
+        sender=_address(body.sender, "from"),
         host=host.lower().rstrip(".") if host else None,
         code=code,
-        delay_s=delay_s,
-        remaining=_whole(body, "count", 1, _INT_MAX),
-        probability=probability,
-        seed=_whole(body, "seed", 0, _INT_MAX) or 0,
+        delay_s=body.delay_s or 0.0,
+        remaining=body.count,
+        probability=1.0 if body.probability is None else body.probability,
+        seed=body.seed or 0,
         seen=0,
         hits=0,
-        created_at=request.at,
+        created_at=at,
     )
 
 
-def _address(body: Mapping[str, Any], name: str) -> str | None:
-    value = body.get(name)
+def _address(value: str | None, name: str) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not value.strip() or len(value) > 64 or not value.isprintable():
+    if not value.strip() or not value.isprintable():
         raise SettingInvalid(f"'{name}' must be a number or a sender's name")
     return split_address(value.strip()).identity
 
 
-def _require_known(body: Mapping[str, Any], known: frozenset[str]) -> None:
-    unknown = sorted(body.keys() - known)
-    if unknown:
-        raise SettingInvalid(f"unknown: {', '.join(unknown)[:200]}; known are {', '.join(sorted(known))}")
-
-
-def _whole(body: Mapping[str, Any], name: str, least: int, most: int) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise SettingInvalid(f"'{name}' must be a whole number from {least} to {most}")
-    return value
-
-
-def _number(body: Mapping[str, Any], name: str) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    # Compared before it is made a float: JSON writes whole numbers that no float holds.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_NUMBER_MAX <= value <= _NUMBER_MAX:
-        raise SettingInvalid(f"'{name}' must be a number")
-    return float(value)
-
-
-def _seconds(body: Mapping[str, Any], name: str) -> float:
-    value = _number(body, name)
-    if value is None:
-        return 0.0
-    if not 0 <= value <= _DELAY_S_MAX:
-        raise SettingInvalid(f"'{name}' must be from 0 to {_DELAY_S_MAX} seconds")
-    return value
-
-
-def _count(query: Mapping[str, str], name: str, most: int) -> int | None:
-    text = query.get(name)
-    if text is None or text == "":
-        return None
+def _count(text: str | None, name: str, most: int) -> int:
     # 19 digits are the most that a bigint has.
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise InvalidParameter(f"'{name}' must be a whole number")
     return min(int(text), most)
 
@@ -333,47 +354,10 @@ def _count(query: Mapping[str, str], name: str, most: int) -> int | None:
 # ---- showing
 
 
-def _shown_handset(handset: Handset) -> dict[str, Any]:
-    return {
-        "number": handset.number,
-        "outcome": handset.setting.outcome,
-        "error_code": handset.setting.error_code,
-        "delay_s": handset.setting.delay_s,
-        "last_message": _shown_message(handset.last_message) if handset.last_message else None,
-    }
+def _shown_handset(handset: Handset) -> HandsetShown:
+    setting = handset.setting
+    return HandsetShown.of(handset, outcome=setting.outcome, error_code=setting.error_code, delay_s=setting.delay_s)
 
 
-def _shown_message(message: HandsetMessage) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "direction": message.direction,
-        "sid": message.message_sid,
-        "from": message.sender,
-        "to": message.recipient,
-        "body": message.body,
-        "media_urls": list(message.media_urls),
-        "encoding": message.encoding,
-        "segments": message.segments,
-        "at": _shown_time(message.at),
-    }
-
-
-def _shown_fault(fault: Fault) -> dict[str, Any]:
-    return {
-        "id": fault.id,
-        "kind": fault.kind,
-        "to": fault.recipient,
-        "from": fault.sender,
-        "host": fault.host,
-        "code": fault.code,
-        "delay_s": fault.delay_s,
-        "remaining": fault.remaining,
-        "probability": fault.probability,
-        "seed": fault.seed,
-        "hits": fault.hits,
-        "created_at": _shown_time(fault.created_at),
-    }
-
-
-def _shown_time(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _shown_message(message: HandsetMessage) -> MessageShown:
+    return MessageShown.of(message)

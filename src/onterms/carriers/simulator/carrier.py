@@ -224,22 +224,19 @@ class SimulatorCarrier:
             except MediaInvalid:
                 # A carrier that cannot get an attachment delivers the text without it.
                 media = ()
+            inbound = InboundMessage(
+                carrier=NAME,
+                carrier_id=_carrier_id(crossing.sid),
+                sender=crossing.sender,
+                recipient=crossing.recipient,
+                body=crossing.body,
+                media=media,
+                segments=crossing.segments,
+                at=run.clock.now(),
+            )
+            looked_through = await self._sink.look_through([inbound])
             async with run.transaction() as tx:
-                await self._sink.messages_arrived(
-                    tx,
-                    [
-                        InboundMessage(
-                            carrier=NAME,
-                            carrier_id=_carrier_id(crossing.sid),
-                            sender=crossing.sender,
-                            recipient=crossing.recipient,
-                            body=crossing.body,
-                            media=media,
-                            segments=crossing.segments,
-                            at=run.clock.now(),
-                        )
-                    ],
-                )
+                await self._sink.messages_arrived(tx, looked_through)
                 await run.complete(tx, [job])
 
     # ---- from handsets to us
@@ -260,8 +257,9 @@ class SimulatorCarrier:
         segments = 1 if media else size.segments
         at = self._clock.now()
         inbound = InboundMessage(NAME, new_sid("IN", at), sender, recipient, body, media, segments, at)
+        looked_through = await self._sink.look_through([inbound])
         async with self._database.transaction() as tx:
-            [sid] = await self._sink.messages_arrived(tx, [inbound])
+            [sid] = await self._sink.messages_arrived(tx, looked_through)
             sent = HandsetMessage(
                 number, "sent", sender, recipient, body, tuple(media_urls), sid, size.encoding, segments, at
             )

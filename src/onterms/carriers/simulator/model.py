@@ -18,7 +18,9 @@ OUTCOMES: Final[frozenset[str]] = frozenset(get_args(Outcome))
 
 # `delay` puts off the receipt and leaves the outcome to others.
 MESSAGE_FAULTS: Final[frozenset[str]] = (OUTCOMES - {"delivered"}) | {"delay"}
-WEBHOOK_FAULTS: Final = frozenset({"webhook_timeout", "webhook_status", "webhook_refused", "webhook_dns"})
+WebhookFault = Literal["webhook_timeout", "webhook_status", "webhook_refused", "webhook_dns"]
+WEBHOOK_FAULTS: Final[frozenset[str]] = frozenset(get_args(WebhookFault))
+FaultKind = Literal["undelivered", "failed", "lost_receipt", "reject", "unreachable", "unknown", "delay", WebhookFault]
 
 # Twilio docs, error dictionary: 30003 unreachable handset, 30007 filtered, 30008 unknown error.
 DEFAULT_CODES: Final[dict[str, int]] = {

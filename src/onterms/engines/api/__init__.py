@@ -10,7 +10,7 @@ from onterms.engines.api.calls import (
     serve_batched,
 )
 from onterms.engines.api.contract import Operation, load
-from onterms.engines.api.engine import Engine, Gatekeeper, Limits, Request, Response
+from onterms.engines.api.engine import Engine, Gatekeeper, Limits, Request, Response, Witness
 from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
 from onterms.engines.api.paging import Page, PageRequest
 
@@ -31,6 +31,7 @@ __all__ = [
     "Reply",
     "Request",
     "Response",
+    "Witness",
     "load",
     "serve",
     "serve_batched",

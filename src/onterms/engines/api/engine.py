@@ -59,6 +59,8 @@ class Request:
     query: bytes
     headers: Mapping[bytes, bytes]
     body: bytes
+    # Who connected.
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,18 @@ class Gatekeeper(Protocol):
 
     async def account_for(self, caller: Caller, account_sid: str) -> Account:
         """Return the caller's own account or one it owns. Raises: NotFound."""
+        ...
+
+
+class Witness(Protocol):
+    """Sees who calls, from where. Its `knows` answers from memory."""
+
+    def knows(self, caller: Caller, peer: str | None) -> bool:
+        """Tell that nothing has to be noted of this caller now."""
+        ...
+
+    async def note(self, caller: Caller, peer: str | None, request_id: str) -> None:
+        """Note a call before it is answered. Raises: Refusal where it may not be."""
         ...
 
 
@@ -135,6 +149,7 @@ class Engine:
         clock: Clock,
         gatekeeper: Gatekeeper,
         limits: Limits | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.operations = {operation.id: operation for operation in operations}
         self.router = Router(operations)
@@ -142,6 +157,7 @@ class Engine:
         self._clock = clock
         self._gatekeeper = gatekeeper
         self._limits = limits or Limits()
+        self._witness = witness
         self._served: dict[str, _Served] = {}
         self._concurrent: dict[str, int] = {}
         self._windows: dict[tuple[str, str], _Window] = {}
@@ -177,16 +193,16 @@ class Engine:
         if route is None:
             context.xml = request.path.startswith("/2010-04-01") and not request.path.endswith(".json")
             # Without valid credentials nobody learns which paths exist.
-            await self._caller(request)
+            await self._caller(request, context)
             raise NotFound(f"The requested resource {request.path} was not found")
         operation = route.operation
         if operation is None:
-            await self._caller(request)
+            await self._caller(request, context)
             raise Refusal("Method not allowed", code=20004, status=405, headers=(("Allow", ", ".join(route.allowed)),))
         context.xml = operation.has_extension and route.extension in (None, "xml")
         served = self._served.get(operation.id)
         if operation.needs_account and not (served and served.binding.open_to_all):
-            caller = await self._caller(request)
+            caller = await self._caller(request, context)
         else:
             caller = _NOBODY
         if served is None:
@@ -229,11 +245,14 @@ class Engine:
                 outcome = await binding.handler(tx, call)
         return self._render(request, context, route, operation, call, outcome)
 
-    async def _caller(self, request: Request) -> Caller:
+    async def _caller(self, request: Request, context: _Context) -> Caller:
         authorization = request.headers.get(b"authorization")
         if authorization is None:
             raise AuthenticationFailed("Authenticate", headers=(("WWW-Authenticate", 'Basic realm="Twilio API"'),))
-        return self._gatekeeper.known(authorization) or await self._gatekeeper.authenticate(authorization)
+        caller = self._gatekeeper.known(authorization) or await self._gatekeeper.authenticate(authorization)
+        if self._witness is not None and not self._witness.knows(caller, request.peer):
+            await self._witness.note(caller, request.peer, context.request_id)
+        return caller
 
     async def _account(self, operation: Operation, binding: Binding, route: Route, caller: Caller) -> Account:
         if caller is _NOBODY:

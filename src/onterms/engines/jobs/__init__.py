@@ -1,7 +1,8 @@
 """Durable jobs: enqueue them with the transaction that needs them, run them in batches. See worker.py for how."""
 
 from onterms.engines.jobs.model import Backoff, DeadLetter, Depth, Job, LeaseLost, NewJob
-from onterms.engines.jobs.queue import cancel, dead_letters, depth, enqueue, enqueuing, replay, set_rate
+from onterms.engines.jobs.queue import cancel, dead_letters, depth, enqueue, enqueuing, pending, replay, set_rate
+from onterms.engines.jobs.stepping import Stepper
 from onterms.engines.jobs.worker import Handler, Run, Worker, WorkerSettings
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "LeaseLost",
     "NewJob",
     "Run",
+    "Stepper",
     "Worker",
     "WorkerSettings",
     "cancel",
@@ -20,6 +22,7 @@ __all__ = [
     "depth",
     "enqueue",
     "enqueuing",
+    "pending",
     "replay",
     "set_rate",
 ]

@@ -228,6 +228,38 @@ async def dead_letters(
     return [DeadLetter(job_of(row), row["error"] or "") for row in rows]
 
 
+async def pending(
+    tx: Tx,
+    without: Sequence[str],
+    *,
+    customer_sid: str | None = None,
+    task: str | None = None,
+    after: tuple[datetime, int] | None = None,
+    limit: int = 50,
+) -> list[Job]:
+    """List jobs that wait, soonest first, but for the tasks that begin with one of the given words.
+
+    Shapes: of a customer, those whose payload names it. `after` is the due time and id of the last one seen.
+    """
+    rows = await tx.fetch(
+        """
+        SELECT id, task, payload, account_sid, order_key, rate_key, cost, due_at, attempt, created_at
+        FROM jobs
+        WHERE state <> 'dead' AND NOT EXISTS (SELECT FROM unnest($1::text[]) AS word WHERE starts_with(task, word))
+          AND ($2::text IS NULL OR payload->>'customer_sid' = $2) AND ($3::text IS NULL OR task = $3)
+          AND ($4::timestamptz IS NULL OR (due_at, id) > ($4, $5))
+        ORDER BY due_at, id LIMIT $6
+        """,
+        list(without),
+        customer_sid,
+        task,
+        None if after is None else after[0],
+        None if after is None else after[1],
+        limit,
+    )
+    return [job_of(row) for row in rows]
+
+
 async def depth(tx: Tx, at: datetime) -> list[Depth]:
     """Count jobs by task and state."""
     rows = await tx.fetch(

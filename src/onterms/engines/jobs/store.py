@@ -16,7 +16,7 @@ _KEYED_CLAIMS = 0x6A6F6273
 LOST_MAX = 20
 
 # A job behind another of its order key cannot run, whatever its own due time.
-_IN_TURN = """
+IN_TURN = """
     (job.order_key IS NULL OR (
         NOT EXISTS (SELECT FROM jobs AS other
                     WHERE other.order_key = job.order_key AND other.state <> 'dead' AND other.id < job.id)
@@ -135,7 +135,7 @@ async def claim(tx: Tx, lease_id: int, task: str, at: datetime, limit: int) -> C
         WHERE id = ANY(ARRAY(
             SELECT id FROM jobs AS job
             WHERE task = $1 AND state = 'ready' AND due_at <= $2
-              AND ($5 OR (order_key IS NULL AND rate_key IS NULL)) AND {_IN_TURN}
+              AND ($5 OR (order_key IS NULL AND rate_key IS NULL)) AND {IN_TURN}
             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED))
         RETURNING id, task, payload, account_sid, order_key, rate_key, cost, due_at, attempt, created_at, slot_at
         """,
@@ -215,7 +215,7 @@ async def has_due(tx: Tx, tasks: Sequence[str], at: datetime) -> bool:
         f"""
         SELECT EXISTS (SELECT FROM jobs WHERE task = ANY($1::text[]) AND state = 'leased')
             OR EXISTS (SELECT FROM jobs AS job
-                       WHERE task = ANY($1::text[]) AND state = 'ready' AND due_at <= $2 AND {_IN_TURN})
+                       WHERE task = ANY($1::text[]) AND state = 'ready' AND due_at <= $2 AND {IN_TURN})
         """,
         list(tasks),
         at,
@@ -228,7 +228,7 @@ async def next_due(tx: Tx, tasks: Sequence[str]) -> datetime | None:
     found: datetime | None = await tx.fetchval(
         f"""
         SELECT min(first.due_at) FROM unnest($1::text[]) AS served(task), LATERAL (
-            SELECT due_at FROM jobs AS job WHERE job.task = served.task AND state = 'ready' AND {_IN_TURN}
+            SELECT due_at FROM jobs AS job WHERE job.task = served.task AND state = 'ready' AND {IN_TURN}
             ORDER BY due_at, id LIMIT 1) AS first
         """,
         list(tasks),

@@ -18,6 +18,9 @@ limit for invoiced, none for no limit. The test and the change are one statement
 A prepaid customer's funds never fall below what is held. What it owes beyond (a fee without a hold, a lost chargeback)
 becomes a receivable, so `Balance.net` may be negative where `available` is not.
 
+Who wants to know of low funds sets `alert_below`: the statement that moves funds compares, and the posting that takes
+`posted` below it clears it and leaves one FUNDS_LOW job. A charge that funds do not cover leaves one always.
+
 A busy customer would queue at that row, so workers take leases (`Leases`): chunks that are held first and then spent in
 memory. A leased hold's row commits with the caller's transaction and so does a row that says how much of the chunk it
 took; what is left of a chunk is always chunk - spending, also when its worker is gone. Whoever spends keeps the lease's
@@ -30,9 +33,18 @@ circle.
 
 from onterms.engines.ledger import templates
 from onterms.engines.ledger.holds import capture, charge, expire, extend, find, hold, lock, overdue, release
-from onterms.engines.ledger.journal import balance, balances, entries, open_balance, post, receivables
+from onterms.engines.ledger.journal import (
+    alert_below,
+    balance,
+    balances,
+    entries,
+    open_balance,
+    post,
+    receivables,
+)
 from onterms.engines.ledger.leases import Leases
 from onterms.engines.ledger.model import (
+    FUNDS_LOW,
     Balance,
     Capture,
     Captured,
@@ -68,6 +80,7 @@ from onterms.engines.ledger.model import (
 from onterms.engines.ledger.verify import Violation, verify, verify_ledger
 
 __all__ = [
+    "FUNDS_LOW",
     "Balance",
     "Capture",
     "CaptureOutcome",
@@ -101,6 +114,7 @@ __all__ = [
     "Unbalanced",
     "Unknown",
     "Violation",
+    "alert_below",
     "balance",
     "balances",
     "capture",

@@ -9,7 +9,7 @@ import msgspec
 from onterms.core.db import Row, Tx
 from onterms.core.ids import new_sid
 from onterms.engines.ledger import lease_store, store, templates
-from onterms.engines.ledger.journal import post_freeing
+from onterms.engines.ledger.journal import post_freeing, tell_low
 from onterms.engines.ledger.model import (
     Capture,
     Captured,
@@ -277,6 +277,7 @@ async def charge(tx: Tx, charges: Sequence[Charge], at: datetime) -> list[Posted
         return posted
     locked = await store.lock_funds(tx, sorted({(each.customer_sid, each.currency) for each in charges}))
     known = await store.transactions_by_key(tx, [(each.customer_sid, each.key) for each in charges])
+    short: set[store.FundsKey] = set()
     # One by one: each leaves less for the next. The first of a key that stands twice is found by the second.
     for each in charges:
         asked = _asked(each.split)
@@ -290,16 +291,22 @@ async def charge(tx: Tx, charges: Sequence[Charge], at: datetime) -> list[Posted
             raise NoBalance(f"{each.customer_sid} has no balance in {each.currency}")
         memo = {**each.memo, "charge": asked}
         posting = templates.rate_usage([each.split])
+        owed = 0
         if locked[each.customer_sid, each.currency]["kind"] == "prepaid":
             total = each.split.total
             available = await _available(tx, (each.customer_sid, each.currency), total)
             prepaid = total if available is None else min(total, available)
-            posting = templates.rate_usage([each.split], prepaid=prepaid, receivable=total - prepaid)
+            owed = total - prepaid
+            posting = templates.rate_usage([each.split], prepaid=prepaid, receivable=owed)
         [made] = await post_freeing(
             tx, [Transaction(each.customer_sid, each.currency, each.key, posting, memo)], {}, at
         )
+        if owed > 0:
+            short.add((each.customer_sid, each.currency))
         known[each.customer_sid, each.key] = (made.id, b"", memo)
         posted.append(made)
+    if short:
+        await tell_low(tx, sorted(short), at)
     return posted
 
 

@@ -6,8 +6,10 @@ from datetime import datetime
 import asyncpg
 
 from onterms.core.db import Tx
+from onterms.engines import jobs
 from onterms.engines.ledger import store
 from onterms.engines.ledger.model import (
+    FUNDS_LOW,
     Balance,
     FundsKind,
     InsufficientFunds,
@@ -102,12 +104,14 @@ async def post_freeing(
         return []
     wanted = sorted({(each.customer_sid, each.currency) for each in unique.values()} | freed.keys())
     try:
-        made, funds = await store.post(tx, list(unique.values()), wanted, freed, at)
+        made, funds, low = await store.post(tx, list(unique.values()), wanted, freed, at)
     except asyncpg.CheckViolationError as error:
         raise _named(error) from error
     if len(funds) < len(wanted):
         customer_sid, currency = next(key for key in wanted if key not in funds)
         raise NoBalance(f"{customer_sid} has no balance in {currency}")
+    if low:
+        await tell_low(tx, low, at)
     before = [key for key in unique if key not in made]
     known = await store.transactions_by_key(tx, before) if before else {}
     for key in before:
@@ -121,6 +125,23 @@ async def post_freeing(
         posted.append(Posted(each.key, made[key] if key in made else known[key][0], key in made and key not in seen))
         seen.add(key)
     return posted
+
+
+async def alert_below(tx: Tx, customer_sid: str, currency: str, micros: int | None) -> None:
+    """Have a FUNDS_LOW job made once, when a posting takes `posted` below an amount; None for never.
+
+    The statement that posts finds it, so watching costs what spends nothing.
+    """
+    await store.set_alert(tx, customer_sid, currency, micros)
+
+
+async def tell_low(tx: Tx, funds: Sequence[store.FundsKey], at: datetime) -> None:
+    """Make the job that tells that funds are low, or that more is owed than they cover."""
+    made = [
+        jobs.NewJob(FUNDS_LOW, {"customer_sid": customer_sid, "currency": currency})
+        for customer_sid, currency in sorted(funds)
+    ]
+    await jobs.enqueue(tx, made, at)
 
 
 def _named(error: Exception) -> Exception:

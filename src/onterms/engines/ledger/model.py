@@ -22,6 +22,10 @@ DISPUTED = "receivable_disputed"
 FUNDS_ACCOUNTS = (PREPAID, UNBILLED, RECEIVABLE, DISPUTED)
 
 
+# The job that tells a customer's funds are low: payload {customer_sid, currency}.
+FUNDS_LOW = "ledger.funds_low"
+
+
 class LedgerError(OntermsError):
     """The ledger was asked for what it must not do; the caller's transaction cannot go on."""
 

@@ -116,7 +116,7 @@ _POST = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS wanted(customer_sid, currency, freed)
 ), locked AS MATERIALIZED (
-    SELECT funds.customer_sid, funds.currency, funds.kind, wanted.freed
+    SELECT funds.customer_sid, funds.currency, funds.kind, funds.alert_below, wanted.freed
     FROM ledger_funds AS funds JOIN wanted USING (customer_sid, currency)
     ORDER BY funds.customer_sid, funds.currency FOR UPDATE OF funds
 ), made AS (
@@ -143,26 +143,34 @@ WITH wanted AS (
     GROUP BY customer_sid, currency, account ORDER BY customer_sid, currency, account
     ON CONFLICT (customer_sid, currency, account) DO UPDATE SET micros = ledger_balances.micros + excluded.micros
 ), moved AS (
-    UPDATE ledger_funds AS funds SET posted = funds.posted + change.posted, held = funds.held - change.freed
+    UPDATE ledger_funds AS funds SET posted = funds.posted + change.posted, held = funds.held - change.freed,
+        -- Told once: whoever is told sets it again.
+        alert_below = CASE WHEN funds.posted + change.posted < funds.alert_below THEN NULL ELSE funds.alert_below END
     FROM (
-        SELECT locked.customer_sid, locked.currency, locked.freed, -coalesce(sum(line.micros) FILTER (
+        SELECT locked.customer_sid, locked.currency, locked.freed, locked.alert_below,
+               -coalesce(sum(line.micros) FILTER (
                    WHERE line.account = 'prepaid_balance' OR (locked.kind = 'invoiced' AND line.account = ANY($17))
                ), 0)::bigint AS posted
         FROM locked LEFT JOIN line ON line.customer_sid = locked.customer_sid AND line.currency = locked.currency
-        GROUP BY locked.customer_sid, locked.currency, locked.freed
+        GROUP BY locked.customer_sid, locked.currency, locked.freed, locked.alert_below
     ) AS change
     WHERE funds.customer_sid = change.customer_sid AND funds.currency = change.currency
       AND (change.posted <> 0 OR change.freed <> 0)
+    RETURNING funds.customer_sid, funds.currency, change.alert_below IS NOT NULL AND funds.alert_below IS NULL AS is_low
 )
-SELECT customer_sid, key, id, true AS is_transaction FROM made
-UNION ALL SELECT customer_sid, currency, 0, false FROM locked
+SELECT customer_sid, key, id, true AS is_transaction, false AS is_low FROM made
+UNION ALL SELECT customer_sid, currency, 0, false, coalesce(moved.is_low, false)
+FROM locked LEFT JOIN moved USING (customer_sid, currency)
 """
 
 
 async def post(
     tx: Tx, transactions: Sequence[Transaction], funds: Sequence[FundsKey], freed: dict[FundsKey, int], at: datetime
-) -> tuple[dict[tuple[str, str], int], set[FundsKey]]:
-    """Insert what is new and move balances with it; return the ids by customer and key, and which funds there are."""
+) -> tuple[dict[tuple[str, str], int], set[FundsKey], list[FundsKey]]:
+    """Insert what is new and move balances with it.
+
+    Shapes: returns the ids by customer and key, which funds there are, and which fell below what is watched for.
+    """
     entries = [
         (each.customer_sid, each.key, place, each.currency, entry)
         for each in transactions
@@ -190,7 +198,20 @@ async def post(
         FUNDS_ACCOUNTS,
     )
     made = {(row["customer_sid"], row["key"]): row["id"] for row in rows if row["is_transaction"]}
-    return made, {(row["customer_sid"], row["key"]) for row in rows if not row["is_transaction"]}
+    funds_rows = [row for row in rows if not row["is_transaction"]]
+    low = [(row["customer_sid"], row["key"]) for row in funds_rows if row["is_low"]]
+    return made, {(row["customer_sid"], row["key"]) for row in funds_rows}, low
+
+
+async def set_alert(tx: Tx, customer_sid: str, currency: str, below: int | None) -> None:
+    """Say below which amount of `posted` somebody is to be told, once, or that nobody is."""
+    await tx.execute(
+        "UPDATE ledger_funds SET alert_below = $3 WHERE customer_sid = $1 AND currency = $2 "
+        "AND alert_below IS DISTINCT FROM $3",
+        customer_sid,
+        currency,
+        below,
+    )
 
 
 async def transactions_by_key(

@@ -1,6 +1,6 @@
 """What must always be true of the ledger, looked for in the rows."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from onterms.core.db import Database, Tx
@@ -134,9 +134,16 @@ async def _verify_invoices(tx: Tx, open_invoices: Mapping[tuple[str, str], int])
     ]
 
 
-async def verify_ledger(database: Database) -> tuple[int, list[str]]:
-    """Check the books for the command line: an exit status and lines to print."""
-    async with database.snapshot() as tx:
-        found = await verify(tx)
+async def verify_ledger(
+    database: Database, open_invoices: Callable[[Tx], Awaitable[Mapping[tuple[str, str], int]]] | None = None
+) -> tuple[int, list[str]]:
+    """Check the books for the command line: an exit status and lines to print.
+
+    Shapes: open_invoices tells what open documents sum to by customer and currency; the ledger knows no invoices.
+    """
+    async with database.transaction() as tx:
+        # Invoices and ledger are looked at in several statements, which must see one moment.
+        await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        found = await verify(tx, None if open_invoices is None else await open_invoices(tx))
     lines = [f"invariant {each.invariant}, {each.customer_sid}: {each.what}" for each in found]
     return (1 if found else 0), lines or ["The ledger is in order."]

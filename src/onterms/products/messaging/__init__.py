@@ -1,16 +1,20 @@
 """Messaging: SMS and MMS accepted, sent, received, reported and kept."""
 
 from onterms.products.messaging.api import Api
+from onterms.products.messaging.service.closing import refuse_waiting, settle_now
 from onterms.products.messaging.service.history import MediaLinks
-from onterms.products.messaging.service.money import Till, still_due
+from onterms.products.messaging.service.inspecting import Guard
+from onterms.products.messaging.service.money import Till, note_costs, still_due
 from onterms.products.messaging.service.receive import Lines
 from onterms.products.messaging.service.send import Senders
+from onterms.products.messaging.service.traffic import spells
 from onterms.products.messaging.store import fetch_media
 from onterms.products.messaging.tasks import Accounts, Sink, Surroundings, Tasks
 
 __all__ = [
     "Accounts",
     "Api",
+    "Guard",
     "Lines",
     "MediaLinks",
     "Senders",
@@ -19,5 +23,9 @@ __all__ = [
     "Tasks",
     "Till",
     "fetch_media",
+    "note_costs",
+    "refuse_waiting",
+    "settle_now",
+    "spells",
     "still_due",
 ]

@@ -102,7 +102,7 @@ class Api:
                 raise errors.UnknownApplication(f"The application {application_sid} does not exist")
             # Twilio docs, Messages resource: StatusCallback beats the application's.
             callback = callback or application.message_status_callback
-        return send.draft_of(account_sid, params, call.at, callback)
+        return send.draft_of(account_sid, params, call.at, callback, call.caller.credential_sid)
 
     async def list(self, tx: Tx, call: Call) -> Page:
         """List an account's messages, newest first."""

@@ -83,6 +83,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     num_media: int = 0
     # Known beforehand only where it is nothing, as of the replies to keywords.
     price_micros: int | None = None
+    # By which key it came, empty for the account's token and for what no credential sent. Its use is booked on it.
+    credential_sid: str = ""
 
     @property
     def peer(self) -> str:

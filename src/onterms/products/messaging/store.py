@@ -216,6 +216,23 @@ async def sent_of(tx: Tx, sids: Sequence[str]) -> set[str]:
     return {row["sid"] for row in rows}
 
 
+async def waiting_of(tx: Tx, account_sids: Sequence[str]) -> list[Row]:
+    """Return the messages of accounts that no carrier was asked for yet."""
+    return await tx.fetch(
+        "SELECT account_sid, sid FROM messages WHERE account_sid = ANY($1::text[]) "
+        "AND status IN ('accepted', 'scheduled', 'queued') ORDER BY account_sid, sid",
+        list(account_sids),
+    )
+
+
+async def unpriced_of(tx: Tx, account_sids: Sequence[str]) -> list[Row]:
+    """Return the messages of accounts that have no price yet."""
+    return await tx.fetch(
+        "SELECT * FROM messages WHERE account_sid = ANY($1::text[]) AND price_micros IS NULL ORDER BY account_sid, sid",
+        list(account_sids),
+    )
+
+
 async def set_prices(tx: Tx, prices: Mapping[tuple[str, str], tuple[int, str]]) -> None:
     """Write what messages cost: (micro-units, currency) by (account_sid, sid)."""
     await tx.execute(
@@ -426,3 +443,36 @@ async def set_cookies(
             value,
             expires_at,
         )
+
+
+# tenant: what every account sent, summed up; whose an account is decides whoever watches.
+async def traffic(tx: Tx, start: datetime, end: datetime) -> list[Row]:
+    """Sum up what was sent in [start, end) by account, kind, and the first digits of the recipient."""
+    return await tx.fetch(
+        """
+        SELECT account_sid, left(sid, 2) AS prefix, min(recipient) AS recipient, count(*) AS messages,
+               sum(num_segments)::bigint AS segments,
+               count(*) FILTER (WHERE status IN ('delivered', 'read')) AS delivered,
+               count(*) FILTER (WHERE status IN ('failed', 'undelivered')) AS failed,
+               coalesce(percentile_disc(0.5) WITHIN GROUP (ORDER BY date_sent - date_created), interval '0') AS delay
+        FROM messages WHERE date_created >= $1 AND date_created < $2 AND direction <> 'inbound'
+        GROUP BY account_sid, left(sid, 2), left(recipient, 8)
+        """,
+        start,
+        end,
+    )
+
+
+async def sent_between(tx: Tx, account_sids: Sequence[str], start: datetime, end: datetime, limit: int) -> list[Row]:
+    """List SID and recipient of what accounts sent in [start, end), as many as asked for."""
+    return await tx.fetch(
+        """
+        SELECT sid, recipient FROM messages
+        WHERE account_sid = ANY($1::text[]) AND date_created >= $2 AND date_created < $3 AND direction <> 'inbound'
+        LIMIT $4
+        """,
+        list(account_sids),
+        start,
+        end,
+        limit,
+    )

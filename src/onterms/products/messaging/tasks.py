@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from onterms.core.clock import Clock
 from onterms.core.db import Tx
+from onterms.core.errors import Unavailable
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
 from onterms.ports.callback import Attempt, Callback, CallbackClient
@@ -17,7 +18,7 @@ from onterms.ports.message_carrier import InboundMessage, MessageCarrier, Outbou
 from onterms.products import monitor
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import Change, Message
-from onterms.products.messaging.service import deliver, money, receive, respond, send
+from onterms.products.messaging.service import deliver, inspecting, money, receive, respond, send
 from onterms.products.messaging.service.history import MediaLinks
 
 _log = logging.getLogger("onterms.messaging")
@@ -55,23 +56,38 @@ class Surroundings:
     senders: send.Senders
     till: money.Till
     lines: receive.Lines
+    guard: inspecting.Guard
 
 
 class Sink:
     """What carriers report to."""
 
-    def __init__(self, clock: Clock, lines: receive.Lines, statuses: receive.Statuses) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        lines: receive.Lines,
+        statuses: receive.Statuses,
+        till: money.Till,
+        guard: inspecting.Guard,
+    ) -> None:
         self._clock = clock
         self._lines = lines
         self._statuses = statuses
+        self._till = till
+        self._guard = guard
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         """Record receipts."""
         await deliver.record_receipts(tx, receipts, self._clock.now())
 
+    async def look_through(self, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
+        """Look through the files of inbound messages."""
+        return await self._guard.look_through(messages)
+
     async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
         """Take inbound messages."""
-        return await receive.receive(tx, self._lines, self._statuses, messages, self._clock.now())
+        now = self._clock.now()
+        return await receive.receive(tx, self._lines, self._statuses, self._till, self._guard, messages, now)
 
 
 class Tasks:
@@ -120,10 +136,11 @@ class Tasks:
         async with run.transaction() as tx:
             messages = await store.begin_sending(tx, keys, self._at())
             statuses = await self._with.accounts.statuses(tx, list({account_sid for account_sid, _ in keys}))
+            away = await self._with.till.turned_away(tx, messages, self._at())
             failures = [
                 Change(message["account_sid"], message["sid"], "failed", error_code=code)
                 for message in messages
-                if (code := deliver.unfit(message, statuses, carrier.repeats_are_safe, self._at())) is not None
+                if (code := deliver.unfit(message, statuses, away, carrier.repeats_are_safe, self._at())) is not None
             ]
             await deliver.record_changes(tx, failures, self._at())
             failed = {(change.account_sid, change.sid) for change in failures}
@@ -187,9 +204,20 @@ class Tasks:
             if message is None or message["status"] != "queued":
                 continue
             files = await self._fetch_files(message["media_urls"])
+            found, rejected = "", b""
+            if not isinstance(files, FetchFailed):
+                try:
+                    found, rejected = await self._look_through(files)
+                except Unavailable as refusal:
+                    await self._wait_for_scanner(run, job, refusal.message)
+                    continue
             async with run.transaction() as tx:
                 now = self._at()
-                if isinstance(files, FetchFailed):
+                if found:
+                    failed = Change(*key, "failed", error_code=inspecting.INFECTED)
+                    await deliver.record_changes(tx, [failed], now)
+                    await self._with.guard.record(tx, *key, found, rejected, now)
+                elif isinstance(files, FetchFailed):
                     await deliver.record_changes(tx, [Change(*key, "failed", error_code=files.code)], now)
                     alert = monitor.NewAlert(
                         account_sid=key[0], error_code=files.code, text=files.reason, resource_sid=key[1]
@@ -200,6 +228,24 @@ class Tasks:
                     await store.insert_media(tx, *key, rows, now)
                     await jobs.enqueue(tx, [jobs.NewJob(send.DISPATCH, {"sid": key[1]}, account_sid=key[0])], now)
                 await run.complete(tx, [job])
+
+    async def _look_through(self, files: Sequence[Fetched]) -> tuple[str, bytes]:
+        for file in files:
+            found = await self._with.guard.look([file.data])
+            if found:
+                return found, file.data
+        return "", b""
+
+    async def _wait_for_scanner(self, run: jobs.Run, job: jobs.Job, error: str) -> None:
+        """Ask again later, as long as the message may wait: nothing goes out that nobody looked through."""
+        async with run.transaction() as tx:
+            now = self._at()
+            if now - job.created_at > QUEUE_LIFE:
+                expired = Change(*_key(job), "failed", error_code=deliver.VALIDITY_EXPIRED)
+                await deliver.record_changes(tx, [expired], now)
+                await run.complete(tx, [job])
+            else:
+                await run.retry(tx, job, due_at=now + UNREACHABLE_PAUSE, error=error)
 
     async def _fetch_files(self, urls: Sequence[str]) -> list[Fetched] | FetchFailed:
         results = await asyncio.gather(*(self._with.media.fetch(url, bytes_max=MEDIA_BYTES_MAX) for url in urls))

@@ -3,6 +3,7 @@
 from onterms.products.numbers.api import bindings
 from onterms.products.numbers.model import Application, Capabilities, OwnedNumber, Webhook
 from onterms.products.numbers.service import (
+    Fees,
     OwnedCache,
     application,
     ensure_first_number,
@@ -10,12 +11,15 @@ from onterms.products.numbers.service import (
     numbers_of,
     owned,
     owner_of,
+    release_all,
     senders,
 )
+from onterms.products.numbers.tasks import register
 
 __all__ = [
     "Application",
     "Capabilities",
+    "Fees",
     "OwnedCache",
     "OwnedNumber",
     "Webhook",
@@ -26,5 +30,7 @@ __all__ = [
     "numbers_of",
     "owned",
     "owner_of",
+    "register",
+    "release_all",
     "senders",
 ]

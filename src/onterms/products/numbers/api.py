@@ -75,7 +75,7 @@ def _list(kind: Kind | None) -> Handler:
     return list_numbers
 
 
-def _create(kind: Kind | None, owns_resource: service.OwnsResource) -> Handler:
+def _create(kind: Kind | None, owns_resource: service.OwnsResource, fees: service.Fees | None) -> Handler:
     async def create_number(tx: Tx, call: Call) -> Mapping[str, Any]:
         changes = wire.number_settings(call.params)
         number, area_code = call.params.get("PhoneNumber"), call.params.get("AreaCode")
@@ -85,11 +85,18 @@ def _create(kind: Kind | None, owns_resource: service.OwnsResource) -> Handler:
             return wire.incoming_number(service.pretend_to_buy(call.account.sid, number, area_code, changes, call.at))
         if number:
             row = await service.buy_number(
-                tx, call.account.sid, number, changes, call.at, kind=kind, owns_resource=owns_resource
+                tx, call.account.sid, number, changes, call.at, kind=kind, owns_resource=owns_resource, fees=fees
             )
         else:
             row = await service.buy_in_area(
-                tx, call.account.sid, str(area_code), changes, call.at, kind=kind, owns_resource=owns_resource
+                tx,
+                call.account.sid,
+                str(area_code),
+                changes,
+                call.at,
+                kind=kind,
+                owns_resource=owns_resource,
+                fees=fees,
             )
         return wire.incoming_number(row)
 
@@ -147,12 +154,16 @@ async def _delete_application(tx: Tx, call: Call) -> None:
 
 
 def bindings(
-    *, find_account: service.FindAccount, owns_resource: service.OwnsResource = _no_resources
+    *,
+    find_account: service.FindAccount,
+    owns_resource: service.OwnsResource = _no_resources,
+    fees: service.Fees | None = None,
 ) -> list[Binding]:
     """Join the operations of numbers and applications to their use cases.
 
     Shapes: `find_account` returns an account that the caller may act upon, or raises NotFound; `owns_resource` tells
-    whether an account has the address, bundle, identity or trunk of a SID, and without it nobody has any.
+    whether an account has the address, bundle, identity or trunk of a SID, and without it nobody has any; `fees`
+    charges for numbers, which cost nothing without.
     """
     numbers = "api_v2010:{}IncomingPhoneNumber{}"
     out = [
@@ -173,6 +184,6 @@ def bindings(
         out.append(serve(search + name, _search(name, kind), refusals={"AreaCode": _NUMBER_REFUSALS["AreaCode"]}))
     for name, sold in {"": None, **_SOLD}.items():
         out.append(serve(numbers.format("List", name), _list(sold)))
-        create = _create(sold, owns_resource)
+        create = _create(sold, owns_resource, fees)
         out.append(serve(numbers.format("Create", name), create, refusals=_NUMBER_REFUSALS, test_credentials=True))
     return out

@@ -316,6 +316,44 @@ async def release_number(tx: Tx, account_sid: str, sid: str, at: datetime) -> Ro
     )
 
 
+async def release_numbers(tx: Tx, account_sids: Sequence[str], at: datetime) -> list[Row]:
+    """End all holds of accounts on numbers; the rows stay as history."""
+    return await tx.fetch(
+        "UPDATE incoming_numbers SET released_at = $2, updated_at = $2 "
+        "WHERE account_sid = ANY($1) AND released_at IS NULL RETURNING account_sid, sid, phone_number, price_ref",
+        list(account_sids),
+        at,
+    )
+
+
+# tenant: the room's own timer, for whoever holds the number by now.
+async def renewing(tx: Tx, phone_number: str, sid: str, renews_at: datetime) -> Row | None:
+    """Lock and return a number whose next month begins at this very instant."""
+    return await tx.fetchrow(
+        "SELECT * FROM incoming_numbers WHERE phone_number = $1 AND sid = $2 AND renews_at = $3 "
+        "AND released_at IS NULL FOR UPDATE",
+        phone_number,
+        sid,
+        renews_at,
+    )
+
+
+async def set_renewal(tx: Tx, account_sid: str, sid: str, renews_at: datetime) -> None:
+    """Say when a number's next month begins."""
+    await tx.execute(
+        "UPDATE incoming_numbers SET renews_at = $3 WHERE account_sid = $1 AND sid = $2", account_sid, sid, renews_at
+    )
+
+
+# tenant: the room itself, for every number that has no timer.
+async def unplanned(tx: Tx) -> list[Row]:
+    """Lock and return held numbers whose next month is not planned."""
+    return await tx.fetch(
+        "SELECT account_sid, sid, phone_number, created_at FROM incoming_numbers "
+        "WHERE released_at IS NULL AND renews_at IS NULL ORDER BY sid FOR UPDATE"
+    )
+
+
 async def held_numbers(tx: Tx, account_sids: Sequence[str] | None, phone_numbers: Sequence[str]) -> list[Row]:
     """Return numbers that these accounts hold, or that anybody holds, each with the applications it names."""
     return await tx.fetch(

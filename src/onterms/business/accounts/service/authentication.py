@@ -71,6 +71,23 @@ def check_secret(found: Credentials | None, secret: str) -> Caller | None:
     return Caller(found.record.account, credential, found.credential_sid)
 
 
+async def authenticate_closed(tx: Tx, username: str, secret: str) -> str | None:
+    """Return the main account that was closed and whose token this is, else None: for what a customer still may do."""
+    if not _USERNAME.match(username):
+        return None
+    found = await store.credentials_of(tx, username)
+    presented = digest(secret)
+    digests = (_NO_DIGEST,) if found is None else (found.primary_digest, found.secondary_digest or _NO_DIGEST)
+    # Each is compared, so that time tells nothing.
+    is_right = any([hmac.compare_digest(presented, one) for one in digests])
+    if found is None or not is_right or found.key_kind is not None:
+        return None
+    record = found.record
+    if record.test or record.is_subaccount or record.own_status != "closed":
+        return None
+    return record.sid
+
+
 async def authenticate_bearer(tx: Tx, vault: Vault, token: str, at: datetime) -> Caller | None:
     """Return who presents a bearer token of the token endpoint, else None."""
     found = await _bearer(tx, vault, token, at)
@@ -428,6 +445,7 @@ __all__ = [
     "account_for",
     "authenticate",
     "authenticate_bearer",
+    "authenticate_closed",
     "check_secret",
     "is_operator",
 ]

@@ -1,6 +1,7 @@
 """What other rooms ask about accounts."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from onterms.business.accounts import store
 from onterms.core.db import Tx
@@ -19,6 +20,11 @@ async def main_accounts(tx: Tx, account_sids: Sequence[str]) -> Mapping[str, str
 async def family(tx: Tx, account_sid: str) -> list[str]:
     """List an account and its subaccounts, without test credentials."""
     return await store.family(tx, account_sid)
+
+
+async def keys_made_since(tx: Tx, sids: Sequence[str], since: datetime) -> set[str]:
+    """Return those of the keys that were made at or after an instant; whatever is no key is absent."""
+    return await store.keys_made_since(tx, sids, since)
 
 
 async def own_status(tx: Tx, account_sid: str) -> str | None:

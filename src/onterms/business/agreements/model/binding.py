@@ -162,5 +162,7 @@ def binds_at(version: Version, binding: Binding | None, accepted_at: datetime | 
         and binding.effective_on is not None
         and binding.state != "declined"
     ):
-        instants.append(start_of(binding.effective_on))
+        # A day that had begun when it was published counts from then: nobody was told another text for its morning.
+        begins = start_of(binding.effective_on)
+        instants.append(begins if version.published_at is None else max(begins, version.published_at))
     return min(instants, default=None)

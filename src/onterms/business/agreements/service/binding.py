@@ -142,7 +142,7 @@ class Bindings:
         """Tell, without the database, that `note_use` has nothing to do."""
         return self._quiet.is_quiet(customer_sid, at)
 
-    async def note_use(self, tx: Tx, customer_sid: str, request_id: str, at: datetime) -> int:
+    async def note_use(self, tx: Tx, customer_sid: str, request_id: str, at: datetime, *, ip: str = "") -> int:
         """Take a use of the services as acceptance of every version whose day has come, and return of how many."""
         if self.is_quiet(customer_sid, at):
             return 0
@@ -158,7 +158,7 @@ class Bindings:
             version = await documents.require(tx, binding.version_sid)
             reached = await self._move(tx, binding, version, "day_reached", "use", {}, at) or binding
             if move(reached.state, "use", version) is not None:
-                evidence = customers.Consent("use of the services", "", False, "", request_id)
+                evidence = customers.Consent("use of the services", "", False, ip, request_id)
                 await self._write_acceptance(tx, customer_sid, version, "continued_use", evidence, reached, "use", at)
                 accepted += 1
         tx.after_commit(partial(self._quiet.remember, customer_sid, at, next_due))

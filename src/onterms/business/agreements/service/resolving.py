@@ -144,10 +144,13 @@ async def tables_of(tx: Tx, customer_sid: str, at: datetime) -> PartyTables:
     return shipped_tables() if data is None else PartyTables(data)
 
 
-async def entity_of(tx: Tx, key: str, on: date) -> tuple[str, str, str] | None:
-    """Return name, address and country of one of the operator's companies on a day, or None where it has no name."""
+async def entity_of(tx: Tx, key: str, on: date) -> tuple[str, str, str, str] | None:
+    """Return name, address, country and VAT identifier of one of the operator's companies on a day.
+
+    Shapes: None where it has no name.
+    """
     row = await store.entity(tx, key, on)
-    return None if row is None else (row["name"], row["address"], row["country"])
+    return None if row is None else (row["name"], row["address"], row["country"], row["vat_id"])
 
 
 async def parties_of(tx: Tx, customer_sid: str, at: datetime) -> Parties:

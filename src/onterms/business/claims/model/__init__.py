@@ -1,6 +1,7 @@
 """Claims: pure."""
 
 from onterms.business.claims.model.amounts import (
+    CAP_MONTHS,
     Cap,
     Charge,
     FeeRow,
@@ -17,6 +18,7 @@ from onterms.business.claims.model.amounts import (
 from onterms.business.claims.model.machines import DISPUTE, INDEMNITY, NONCONFORMITY, SLA_CLAIM
 
 __all__ = [
+    "CAP_MONTHS",
     "DISPUTE",
     "INDEMNITY",
     "NONCONFORMITY",

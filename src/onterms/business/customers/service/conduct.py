@@ -1,6 +1,6 @@
 """End users and what is known of them, and incidents that customers report."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from onterms.business.customers import events, store
@@ -10,6 +10,7 @@ from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter, NotFound
 from onterms.core.ids import new_sid
 
+MARKS_CHANNEL = store.MARKS_CHANNEL
 RevokeKeys = Callable[[Tx, str], Awaitable[int]]
 
 _IDENTITY_MAX = 320
@@ -40,6 +41,16 @@ async def mark_end_user(
 async def marks(tx: Tx, customer_sid: str, identity: str | None = None, kind: str | None = None) -> list[Mark]:
     """List the open marks of a customer's end users."""
     return await store.marks(tx, customer_sid, identity, kind)
+
+
+async def marks_of(tx: Tx, pairs: Sequence[tuple[str, str]], kinds: Sequence[str]) -> list[Mark]:
+    """List the open marks of some kinds of many end users, given as (customer_sid, identity)."""
+    return await store.marks_of(tx, pairs, kinds)
+
+
+async def customers_with_marks(tx: Tx, kinds: Sequence[str]) -> set[str]:
+    """Return every customer of whose end users something of these kinds is known."""
+    return await store.customers_with_marks(tx, kinds)
 
 
 async def confirm_mark(tx: Tx, customer_sid: str, sid: str, at: datetime) -> None:

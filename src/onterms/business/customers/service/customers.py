@@ -25,6 +25,16 @@ from onterms.core.ids import new_sid
 from onterms.engines import audit, jobs, log
 
 RENEWAL_TASK = "customers.ask_for_attestation"
+# Who a customer is, or who speaks for it, is not what it was.
+CHANGED_TASK = "customers.changed"
+_WHO_IT_IS = frozenset(
+    {
+        events.CUSTOMER_CHANGED,
+        events.CUSTOMER_CONTACTS_CHANGED,
+        events.CUSTOMER_OWNERS_CHANGED,
+        events.DOMICILE_CHANGED,
+    }
+)
 _ATTESTATION = "compliance_attestation"
 
 
@@ -82,6 +92,13 @@ async def announce(tx: Tx, customer_sid: str, type: str, data: dict[str, Any], a
     """Append an event about a customer under each of its main accounts, whose timelines show it."""
     told = [log.Event(type, account, customer_sid, data) for account in await store.accounts_of(tx, customer_sid)]
     await log.append(tx, told, at)
+    if type in _WHO_IT_IS:
+        await look_again(tx, customer_sid, at)
+
+
+async def look_again(tx: Tx, customer_sid: str, at: datetime) -> None:
+    """Have a customer looked at by whoever has to know who it is."""
+    await jobs.enqueue(tx, [jobs.NewJob(CHANGED_TASK, {"customer_sid": customer_sid})], at)
 
 
 async def record(

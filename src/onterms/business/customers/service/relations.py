@@ -65,6 +65,11 @@ async def end_ownership(tx: Tx, sid: str, until_on: date) -> None:
         raise NotFound(f"The ownership {sid} was not found")
 
 
+async def owners(tx: Tx, customer_sid: str, on: date) -> list[tuple[str, str]]:
+    """Return name and country of whoever holds a share of a customer on a day."""
+    return [(row["name"], row["country"]) for row in await store.owners(tx, customer_sid, on)]
+
+
 async def ownerships(tx: Tx, organization_sid: str) -> list[Row]:
     """List the shares an organization holds and those held in it."""
     return await store.ownerships(tx, organization_sid)

@@ -36,6 +36,8 @@ _FIRST_KINDS = ("owner", "legal", "billing")
 CreateAccount = Callable[[Tx, str, datetime], Awaitable[accounts.FirstCredentials]]
 # Whatever else may stand against a new customer (a debt of the same organization, a list): it raises a Refusal.
 Admission = Callable[[Tx, SignUp, datetime], Awaitable[None]]
+# What other rooms do for a new customer, such as beginning to bill it.
+Joined = Callable[[Tx, str, datetime], Awaitable[None]]
 
 
 class Texts(Protocol):
@@ -91,10 +93,17 @@ def check(request: SignUp) -> None:
 class SigningUp:
     """Sign customers up, and make one of the first account."""
 
-    def __init__(self, create_account: CreateAccount, texts: Texts, admission: Admission | None = None) -> None:
+    def __init__(
+        self,
+        create_account: CreateAccount,
+        texts: Texts,
+        admission: Admission | None = None,
+        joined: Joined | None = None,
+    ) -> None:
         self._create_account = create_account
         self._texts = texts
         self._admission = admission
+        self._joined = joined
 
     async def sign_up(self, tx: Tx, request: SignUp, at: datetime) -> SignedUp:
         """Make a customer, its main account and the evidence of its acceptance.
@@ -128,6 +137,8 @@ class SigningUp:
         acceptance = await self._texts.accept(tx, customer.sid, current, "click", request.consent, at)
         if waiver is not None:
             await self._texts.accept(tx, customer.sid, waiver, "click", request.consent, at)
+        if self._joined is not None:
+            await self._joined(tx, customer.sid, at)
         data = {"customer_sid": customer.sid, "acceptance_sid": acceptance}
         await customers.announce(tx, customer.sid, events.CUSTOMER_SIGNED_UP, data, at)
         return SignedUp(customer, credentials, acceptance)
@@ -163,4 +174,5 @@ async def make_of_account(tx: Tx, account_sid: str, request: SignUp, at: datetim
     }
     await customers.record(tx, sid, request.consent.actor, ("customer", sid), ("", "customer"), "sign-up", evidence, at)
     await customers.schedule_renewal(tx, sid, today, at)
+    await customers.look_again(tx, sid, at)
     return await customers.require(tx, sid)

@@ -7,6 +7,7 @@ The close of a customer is a job at month end 00:00 of the billing zone plus a g
 is rated; it enqueues the next month's. One transaction marks the usage, taxes the lines, takes the number, posts and
 stores, so a number is never taken without its document. A reseller's close takes the usage of the customers it pays
 for; each is a section. A month whose lines sum to less than nothing is carried to the next.
+What was taken from a prepaid balance when it was used is on the document as paid; its taxes are due with it.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,11 +29,17 @@ from onterms.engines.ledger import Entry, Posting, Split, Transaction, templates
 CLOSE_TASK = "invoicing.close"
 SEND_TASK = "invoicing.send"
 DUE_TASK = "invoicing.due"
+SETTLE_TASK = "invoicing.settle"
 # Design of the terms, section 8.
 GRACE = timedelta(hours=6)
 
 Facts = Callable[[Tx, str, str, date], Awaitable[tax.TaxFacts]]
 Changed = Callable[[Tx, str, datetime], Awaitable[None]]
+# Settles what is due in a currency from funds that the customer has with us: (tx, customer, currency, cause, at).
+SettleCredit = Callable[[Tx, str, str, str, datetime], Awaitable[object]]
+# Kinds of lines that are on the books since they were used; the others arise with a document.
+_USED = frozenset({"fee", "communications_surcharge"})
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -51,6 +58,8 @@ class Surroundings:
     changed: list[Changed] = field(default_factory=list)
     # None: the operator's own table of taxes.
     determination: tax.TaxDetermination | None = None
+    # None: what a customer paid too much waits until its next payment.
+    settle_credit: SettleCredit | None = None
 
     async def announce_change(self, tx: Tx, customer_sid: str, at: datetime) -> None:
         """Let those who depend on what a customer owes look again."""
@@ -95,18 +104,52 @@ async def close(tx: Tx, surroundings: Surroundings, customer_sid: str, until: da
     return await _Close(surroundings, profile, until, at).run(tx)
 
 
+async def close_finally(tx: Tx, surroundings: Surroundings, customer_sid: str, at: datetime) -> list[Invoice] | None:
+    """Bill all that is on no invoice at the end of an agreement, with the usual days to pay; None for who pays ahead.
+
+    The month's own close still comes and takes what arrives late.
+    """
+    await store.lock(tx, customer_sid)
+    profile = await store.profile(tx, customer_sid)
+    if profile is None:
+        return None
+    if profile.bill_to is not None:
+        # Who pays for this customer is billed for it by the month.
+        return []
+    last_on = day_of(at - timedelta(microseconds=1), surroundings.zone)
+    waiting = [group for group in await pricing.unbilled(tx, customer_sid, at) if not group.earlier_period]
+    since = min((group.first_at for group in waiting), default=at)
+    # Also a month before, where its own close is still to come.
+    period_from = min(last_on, day_of(since, surroundings.zone)).replace(day=1)
+    until = last_on + timedelta(days=1)
+    return await _Close(surroundings, profile, until, at, instant=at, period_from=period_from).run(tx)
+
+
 class _Close:
-    def __init__(self, surroundings: Surroundings, profile: Profile, until: date, at: datetime) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        profile: Profile,
+        until: date,
+        at: datetime,
+        *,
+        instant: datetime | None = None,
+        period_from: date | None = None,
+    ) -> None:
         self.surroundings = surroundings
         self.profile = profile
         self.until = until
         self.at = at
-        self.instant = start_of(until, surroundings.zone)
+        self.apart: Sequence[datetime] = ()
+        self.instant = instant or start_of(until, surroundings.zone)
+        self.period_from = period_from or plus_months(until, -1)
         # Source: the matrix, 3.3.2(a): an invoice bears the last day of its month.
         self.issued_on = until - timedelta(days=1)
 
     async def run(self, tx: Tx) -> list[Invoice]:
         sid = self.profile.customer_sid
+        # Clause 3.2: a line is taxed or exempt as a whole, so none has usage from both sides of such a change.
+        self.apart = await tax.turning_points(tx, sid)
         sections = [sid, *await store.billed_through(tx, sid)]
         # Locks in one order, for closes of resellers may meet.
         waiting = {section: await store.charges(tx, section) for section in sections}
@@ -121,7 +164,7 @@ class _Close:
         document_sid = new_sid("IV", self.at)
         taken: list[tuple[str, Line]] = []
         for section in sections:
-            groups = await pricing.mark_billed(tx, section, self.instant, document_sid)
+            groups = await pricing.mark_billed(tx, section, self.instant, document_sid, self.apart)
             taken += self._lines(section, groups, waiting)
         customer = await customers.require(tx, sid, self.issued_on)
         last = self.instant - timedelta(microseconds=1)
@@ -139,7 +182,7 @@ class _Close:
         return made
 
     async def _unbilled(self, tx: Tx, section: str) -> list[pricing.UsageGroup]:
-        return await pricing.unbilled(tx, section, self.instant)
+        return await pricing.unbilled(tx, section, self.instant, self.apart)
 
     def _lines(
         self, section: str, groups: Sequence[pricing.UsageGroup], waiting: dict[str, list[Row]]
@@ -195,7 +238,7 @@ class _Close:
             # Clause 9.1.2: an affiliate may bill for itself or as agent of the contracting entity.
             on_behalf_of=entity if self.profile.capacity == "agent" else None,
             currency=currency,
-            period_from=plus_months(self.until, -1),
+            period_from=self.period_from,
             period_to=self.until,
             issued_on=self.issued_on,
             due_on=pricing.due_on(self.issued_on, net_days),
@@ -207,10 +250,41 @@ class _Close:
             created_at=self.at,
             lines=tuple(lines),
         )
-        await _post(tx, invoice, self.at)
+        taken, settled = await self._from_balance(tx, currency, lines)
+        await _post(tx, invoice, self.at, taken, settled)
         made = await finalise(tx, self.surroundings, invoice, self.at)
+        if settled:
+            made = await _settled_from_balance(tx, made, settled, self.at)
+        if self.surroundings.settle_credit is not None and settled < made.total:
+            payload = {"customer_sid": customer_sid, "currency": currency, "invoice_sid": sid}
+            # In a transaction of its own: whoever moves money takes other locks first.
+            await jobs.enqueue(tx, [jobs.NewJob(SETTLE_TASK, payload)], self.at)
         await tax.record_exempted(tx, customer_sid, sid, taxes.exempted, made.due_on)
         return made
+
+    async def _from_balance(self, tx: Tx, currency: str, lines: Sequence[Line]) -> tuple[int, int]:
+        """Return how much of a document's usage a prepaid balance paid when it was used: exactly, and on the document.
+
+        What is unbilled on the books less what stays unbilled is owed; a customer that began to be invoiced within the
+        month owes what it used since.
+        """
+        sid = self.profile.customer_sid
+        used = [line for line in lines if line.section == sid and line.kind in _USED]
+        exact = sum(line.exact for line in used)
+        balance = await ledger.balance(tx, sid, currency)
+        if balance is None or exact <= 0:
+            return 0, 0
+        stays = sum(
+            group.micros
+            for group in await pricing.unbilled(tx, sid, _EVER)
+            if group.currency == currency and pricing.line_kind(group.kind) in _USED
+        )
+        arisen = sum(line.exact for line in lines if line.section == sid and line.kind == "late_fee")
+        owed = balance.accounts.get("unbilled", 0) - stays - arisen
+        taken = min(exact, max(0, exact - owed))
+        if taken == exact:
+            return exact, sum(line.micros for line in used)
+        return taken, pricing.round_line(taken, currency)[0]
 
 
 def _numbered(line: Line, ref: str) -> Line:
@@ -247,8 +321,11 @@ def tax_line(charge: tax.TaxLine, ref: str, section: str, at: datetime) -> Line:
     )
 
 
-async def _post(tx: Tx, invoice: Invoice, at: datetime) -> None:
-    """Post a close: what was unbilled becomes a receivable, a reseller's customers' through clearing accounts."""
+async def _post(tx: Tx, invoice: Invoice, at: datetime, taken: int, settled: int) -> None:
+    """Post a close: what was unbilled becomes a receivable, a reseller's customers' through clearing accounts.
+
+    Shapes: `taken` is what a prepaid balance paid already, and `settled` what that is on the document.
+    """
     exact: dict[str, int] = {}
     taxes: dict[str, int] = {}
     transactions: list[Transaction] = []
@@ -266,14 +343,14 @@ async def _post(tx: Tx, invoice: Invoice, at: datetime) -> None:
             )
             key = f"{invoice.sid}/{line.ref}"
             transactions.append(Transaction(line.section, invoice.currency, key, posting))
-    own = exact.pop(invoice.customer_sid, 0)
-    rounded = model.rounding(invoice.lines)
+    own = exact.pop(invoice.customer_sid, 0) - taken
+    rounded = model.rounding(invoice.lines) - (settled - taken)
     key = f"{invoice.sid}/close"
     if not exact:
         posting = templates.invoice_close(invoice.sid, own, taxes, rounded)
     else:
         entries = [
-            Entry("receivable", invoice.total, invoice.sid),
+            Entry("receivable", invoice.total - settled, invoice.sid),
             Entry("unbilled", -own),
             *(Entry(f"billed_for:{section}", -micros) for section, micros in sorted(exact.items())),
             *(Entry(f"tax_payable:{name}", -micros) for name, micros in sorted(taxes.items())),
@@ -293,6 +370,18 @@ async def _post(tx: Tx, invoice: Invoice, at: datetime) -> None:
         if await ledger.balance(tx, customer_sid, invoice.currency) is None:
             await ledger.open_balance(tx, customer_sid, invoice.currency, at, kind="invoiced")
     await ledger.post(tx, transactions, at)
+
+
+async def _settled_from_balance(tx: Tx, invoice: Invoice, settled: int, at: datetime) -> Invoice:
+    """Note what a prepaid balance paid of a document before it was made."""
+    sid = invoice.customer_sid
+    moved = model.Movement(invoice.sid, "", "payment", -settled, 0, invoice.issued_on, "prepaid balance")
+    await store.add_movements(tx, sid, [moved], at)
+    state = model.move(invoice.state, "pay_all" if settled == invoice.total else "pay_part")
+    assert state is not None, "a document is finalised before it is paid"
+    await store.set_state(tx, sid, invoice.sid, state)
+    await record(tx, invoice, "system", invoice.state, state, "3.3.1", {"cause": "prepaid balance"}, at)
+    return replace(invoice, state=state)
 
 
 async def finalise(tx: Tx, surroundings: Surroundings, draft: Invoice, at: datetime) -> Invoice:
@@ -358,6 +447,13 @@ async def require(tx: Tx, customer_sid: str, sid: str) -> Invoice:
     return found
 
 
+async def buyer(tx: Tx, invoice: Invoice) -> Party:
+    """Return whom a document names as the buyer: as it was on the day of the document."""
+    customer = await customers.require(tx, invoice.customer_sid, invoice.issued_on)
+    vat_id, _ = await tax.vat_id_on(tx, customer.sid, invoice.issued_on) or ("", False)
+    return Party(customer.name, customer.country, vat_id)
+
+
 async def send(
     tx: Tx,
     surroundings: Surroundings,
@@ -374,9 +470,12 @@ async def send(
     issuer = (await surroundings.party(tx, invoice.issuer)).name
     amount = f"{minor_text(invoice.total, invoice.currency)} {invoice.currency}"
     title = "Invoice" if invoice.kind == "invoice" else "Debit note"
+    left = sum(part.open for part in await store.parts(tx, customer_sid, sid))
+    paid = minor_text(invoice.total - left, invoice.currency)
+    already = f" {paid} of it is paid already." if left < invoice.total else ""
     body = (
         f"{issuer} bills you {amount} with {title.lower()} {invoice.number} of "
-        f"{invoice.issued_on.isoformat()}.\nIt is due by the end of {invoice.due_on.isoformat()}.\n"
+        f"{invoice.issued_on.isoformat()}.{already}\nIt is due by the end of {invoice.due_on.isoformat()}.\n"
         f"You may dispute fees until the end of {(invoice.issued_on + timedelta(days=60)).isoformat()}.\n"
         f"SHA-256 of the document: {invoice.sha256}\n"
     )

@@ -10,56 +10,17 @@ import msgspec
 from onterms.business import payments, tax
 from onterms.business.invoicing import events, model, store
 from onterms.business.invoicing.errors import NoSuchLine, NotAllowedNow, TooMuchCredited
-from onterms.business.invoicing.model import Credit, Event, Invoice, Line, Movement, Part, Payment
+from onterms.business.invoicing.model import Credit, Event, Invoice, Line, Movement, Part
 from onterms.business.invoicing.service import closing
 from onterms.business.invoicing.service.closing import Surroundings
 from onterms.core.calendar import day_of
 from onterms.core.db import Tx
-from onterms.core.errors import InvalidParameter
 from onterms.core.ids import new_sid
 from onterms.core.money import minor_text
 from onterms.engines import ledger, log
 from onterms.engines.ledger import Entry, Posting, Split, Transaction, templates
 
 _TO_BALANCE = "prepaid_balance"
-
-
-async def pay(tx: Tx, surroundings: Surroundings, payment: Payment, at: datetime) -> dict[str, int]:
-    """Take in money and settle invoices with it; return what went to which. What is left stays the customer's.
-
-    Raises: InvalidParameter for an amount that is not above zero. A key that was seen before changes nothing.
-    """
-    sid, currency = payment.customer_sid, payment.currency
-    if payment.micros <= 0:
-        raise InvalidParameter("A payment is for more than nothing")
-    await store.lock(tx, sid)
-    if not await store.begin_payment(tx, sid, payment, at):
-        return {}
-    if not payment.from_balance:
-        if await ledger.balance(tx, sid, currency) is None:
-            await ledger.open_balance(tx, sid, currency, at, kind="invoiced")
-        taken = templates.payment(payment.micros, payment.psp)
-        await ledger.post(tx, [Transaction(sid, currency, f"{payment.key}/payment", taken)], at)
-    parts = [part for part in await store.parts(tx, sid) if part.currency == currency]
-    shares = model.allocate(parts, payment.micros, payment.instruction)
-    settled: dict[str, int] = {}
-    for part, fees, late in shares:
-        settled[part.invoice_sid] = settled.get(part.invoice_sid, 0) + fees + late
-    if settled:
-        documents: dict[str | None, int] = dict(settled.items())
-        posting = templates.allocation(documents)
-        await ledger.post(tx, [Transaction(sid, currency, f"{payment.key}/allocation", posting)], at)
-        moved = [
-            Movement(part.invoice_sid, part.part, "payment", -fees, -late, payment.received_on, payment.key)
-            for part, fees, late in shares
-        ]
-        await store.add_movements(tx, sid, moved, at)
-        for invoice_sid in settled:
-            await _restate(tx, sid, invoice_sid, payment.key, at)
-    data = {"key": payment.key, "settled": {name: minor_text(micros, currency) for name, micros in settled.items()}}
-    await log.append(tx, [events.of_customer(events.PAYMENT_ALLOCATED, sid, sid, data)], at)
-    await surroundings.announce_change(tx, sid, at)
-    return settled
 
 
 async def _restate(tx: Tx, customer_sid: str, invoice_sid: str, cause: str, at: datetime) -> None:
@@ -79,6 +40,29 @@ async def _restate(tx: Tx, customer_sid: str, invoice_sid: str, cause: str, at: 
     await closing.record(tx, invoice, "system", invoice.state, state, "3.3.2", {"cause": cause}, at)
     changed = events.of_customer(events.INVOICE_CHANGED, customer_sid, invoice_sid, {"state": state})
     await log.append(tx, [changed], at)
+
+
+async def settle_by_proof(
+    tx: Tx, surroundings: Surroundings, customer_sid: str, sid: str, micros: int, proof_sid: str, at: datetime
+) -> int:
+    """Take a proof of withheld tax in place of money, for what is due of an invoice; return how much that was.
+
+    Raises: NoSuchInvoice.
+    """
+    await store.lock(tx, customer_sid)
+    invoice = await closing.require(tx, customer_sid, sid)
+    parts = model.allocate(await store.parts(tx, customer_sid, sid), micros, None)
+    total = sum(fees + late for _, fees, late in parts)
+    if not total:
+        return 0
+    posting = templates.withholding_proof(sid, total)
+    await ledger.post(tx, [Transaction(customer_sid, invoice.currency, f"{proof_sid}/proof", posting)], at)
+    today = day_of(at, surroundings.zone)
+    moved = [Movement(sid, part.part, "withheld", -fees, -late, today, proof_sid) for part, fees, late in parts]
+    await store.add_movements(tx, customer_sid, moved, at)
+    await _restate(tx, customer_sid, sid, proof_sid, at)
+    await surroundings.announce_change(tx, customer_sid, at)
+    return total
 
 
 async def write_off(
@@ -122,6 +106,25 @@ async def left_of(tx: Tx, invoice: Invoice) -> dict[str, int]:
     """Return what is left of each line that was not credited, without tax."""
     gone = credited_nets(await store.credits(tx, invoice.customer_sid, invoice.sid))
     return {line.ref: line.micros - gone.get(line.ref, 0) for line in invoice.lines}
+
+
+async def credited_lines(tx: Tx, customer_sid: str, from_at: datetime, until_at: datetime) -> list[tuple[Line, int]]:
+    """Return what credit notes took off lines for usage in [from, until), whenever they were given: (line, net)."""
+    found: list[tuple[Line, int]] = []
+    invoices: dict[str, Invoice] = {}
+    after = ""
+    while page := await store.credits(tx, customer_sid, after=after):
+        for note in page:
+            if note.invoice_sid not in invoices:
+                invoices[note.invoice_sid] = await closing.require(tx, customer_sid, note.invoice_sid)
+            lines = {line.ref: line for line in invoices[note.invoice_sid].lines}
+            found += [
+                (lines[each["ref"]], each["net"])
+                for each in note.lines
+                if from_at <= lines[each["ref"]].supplied_at < until_at
+            ]
+        after = page[-1].sid
+    return found
 
 
 async def shares_of(
@@ -279,11 +282,20 @@ async def debit_note(
     taxes: Sequence[tax.TaxLine],
     due_on: date,
     at: datetime,
+    *,
+    additions: Sequence[tuple[str, str, int]] = (),
 ) -> Invoice:
-    """Bill taxes that were wrongly left off, as a document of its own."""
+    """Bill taxes that were wrongly left off, as a document of its own.
+
+    Shapes: additions are what an authority adds, its interest and penalties: (name, jurisdiction, micro-units).
+    """
     await store.lock(tx, customer_sid)
     today = day_of(at, surroundings.zone)
     lines = tuple(closing.tax_line(charge, f"T{place}", customer_sid, at) for place, charge in enumerate(taxes, 1))
+    lines += tuple(
+        Line(str(place), "penalty", name, "", customer_sid, None, 1, "charge", amount, amount, amount, at)
+        for place, (name, _, amount) in enumerate(additions, 1)
+    )
     sid = new_sid("IV", at)
     draft = Invoice(
         customer_sid,
@@ -310,6 +322,9 @@ async def debit_note(
     by_place: dict[str, int] = {}
     for charge in taxes:
         by_place[charge.jurisdiction] = by_place.get(charge.jurisdiction, 0) + charge.micros
+    # The authority gets its interest and penalties with the tax.
+    for _, jurisdiction, amount in additions:
+        by_place[jurisdiction] = by_place.get(jurisdiction, 0) + amount
     posting = templates.tax_backbill(sid, by_place)
     if await ledger.balance(tx, customer_sid, currency) is None:
         await ledger.open_balance(tx, customer_sid, currency, at, kind="invoiced")
@@ -423,16 +438,18 @@ async def settled_by_payments(
     source_sid: str,
     made: Sequence[payments.Allocation],
     at: datetime,
+    *,
+    on: date | None = None,
 ) -> None:
-    """Take over what the payments room settled and posted; it counts from the day it happened."""
+    """Take over what the payments room settled and posted; it counts from the day the money came, else from today."""
     await store.lock(tx, customer_sid)
-    today = day_of(at, surroundings.zone)
+    day = on or day_of(at, surroundings.zone)
     for each in made:
         if each.document is None:
             continue
         parts = await store.parts(tx, customer_sid, each.document)
         moved = [
-            Movement(part.invoice_sid, part.part, "payment", -fees, -late, today, source_sid)
+            Movement(part.invoice_sid, part.part, "payment", -fees, -late, day, source_sid)
             for part, fees, late in model.allocate(parts, each.total, None)
         ]
         await store.add_movements(tx, customer_sid, moved, at)

@@ -1,92 +1,206 @@
-"""Documents as our own API shows them."""
+"""Documents as our own API takes and shows them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import date
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
 
 from onterms.business.invoicing import model
-from onterms.business.invoicing.model import Credit, Evidence, Invoice, Part
+from onterms.core.errors import InvalidParameter
 from onterms.core.money import minor_text
+from onterms.engines.api.shapes import Amount, NotNegative, Paging, Shape, Sid
 
 PAGE_SIZE = 50
 
 
-def listed(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Render a page of a list: at most a page of items, and the SID of its last where there are more."""
-    shown = list(items[:PAGE_SIZE])
-    return {"items": shown, "next": shown[-1]["sid"] if len(items) > PAGE_SIZE else None}
+class LineAmount(Shape):
+    """An amount of a line, before taxes."""
+
+    ref: str
+    amount: NotNegative
 
 
-def invoice(found: Invoice, parts: Sequence[Part]) -> dict[str, Any]:
-    """Render a document with what is open of it."""
+class CreditsQuery(Paging):
+    """Credit notes on an invoice, or all."""
+
+    invoice_sid: str | None = None
+
+
+class Reason(Shape):
+    """Why."""
+
+    reason: str
+
+
+class NewCredit(Shape):
+    """What of an invoice is credited, and why."""
+
+    invoice_sid: str
+    lines: list[LineAmount]
+    reason: str
+
+
+class NewProfile(Shape):
+    """Who is billed (itself, or the customer that is its reseller), by whom, as what, and in which currency."""
+
+    bill_to: str | None = None
+    issuer: str | None = None
+    capacity: Literal["principal", "agent"] = "principal"
+    currency: str | None = None
+
+
+class Line(Shape):
+    """A line of a document; a tax says what it is of."""
+
+    ref: str
+    kind: str
+    name: str
+    service: str
+    section: str
+    period: str | None
+    quantity: int
+    unit: str
+    price: Amount | None
+    amount: Amount
+    jurisdiction: str | UnsetType | None = UNSET
+    base: Amount | UnsetType = UNSET
+    rate: Amount | UnsetType = UNSET
+    lines: list[str] | UnsetType = UNSET
+
+
+class Section(Shape):
+    """The lines that one customer's usage gave."""
+
+    customer_sid: str
+    lines: list[Line]
+
+
+class Sent(Shape):
+    """What became of a document's mail at one address."""
+
+    address: str
+    accepted_on: date | None
+    reply: str
+
+
+class Invoice(Shape):
+    """A document with what is open of it; with its lines where one is asked for."""
+
+    sid: Sid
+    customer_sid: Sid
+    kind: str
+    number: str
+    state: model.State
+    issuer: str
+    capacity: model.Capacity
+    on_behalf_of: str | None
+    currency: str
+    period_from: date
+    period_to: date
+    issued_on: date
+    due_on: date
+    total: Amount
+    undisputed_due: Amount
+    disputed: Amount
+    sha256: str
+    notice_sid: Sid | None
+    totals: dict[str, Amount] | UnsetType = UNSET
+    sections: list[Section] | UnsetType = UNSET
+    settled: dict[str, Amount] | UnsetType = UNSET
+    sent_to: list[Sent] | UnsetType = UNSET
+
+
+class CreditLine(Shape):
+    """What is credited of a line."""
+
+    ref: str
+    net: Amount
+    tax: Amount
+
+
+class Credit(Shape):
+    """A credit note."""
+
+    sid: Sid
+    customer_sid: Sid
+    invoice_sid: Sid
+    number: str
+    issuer: str
+    currency: str
+    reason: str
+    issued_on: date
+    total: Amount
+    off_invoice: Amount
+    to_balance: Amount
+    lines: list[CreditLine]
+    sha256: str
+
+
+class Profile(Shape):
+    """Who is billed, by whom."""
+
+    customer_sid: Sid
+    bill_to: str | None
+    issuer: str | None
+    capacity: model.Capacity
+    currency: str | None
+
+
+def nets_of(lines: Sequence[LineAmount]) -> dict[str, int]:
+    """Return amounts by line.
+
+    Raises: InvalidParameter where there are none, one is nothing, or a line is named twice.
+    """
+    nets = {line.ref: int(line.amount) for line in lines}
+    if not lines:
+        raise InvalidParameter("'lines' must be a list that is not empty")
+    if len(nets) != len(lines):
+        raise InvalidParameter("Each of 'lines' needs a 'ref' of its own and an 'amount'")
+    if min(nets.values()) <= 0:
+        raise InvalidParameter("'amount' must be an amount above zero, as text")
+    return nets
+
+
+def invoice(found: model.Invoice, parts: Sequence[model.Part], sent: Sequence[model.Evidence] | None = None) -> Invoice:
+    """Show a document with what is open of it."""
     code = found.currency
     disputed = sum(part.open for part in parts if part.disputed)
     due = sum(part.open for part in parts if not part.disputed)
-    body: dict[str, Any] = {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "kind": found.kind,
-        "number": found.number,
-        "state": found.state,
-        "issuer": found.issuer,
-        "capacity": found.capacity,
-        "on_behalf_of": found.on_behalf_of,
-        "currency": code,
-        "period_from": found.period_from.isoformat(),
-        "period_to": found.period_to.isoformat(),
-        "issued_on": found.issued_on.isoformat(),
-        "due_on": found.due_on.isoformat(),
-        "total": minor_text(found.total, code),
-        "undisputed_due": minor_text(due, code),
-        "disputed": minor_text(disputed, code),
-        "sha256": found.sha256,
-        "notice_sid": found.notice_sid,
-    }
+    more: dict[str, Any] = dict.fromkeys(("totals", "sections", "settled", "sent_to"), UNSET)
+    if sent is not None:
+        more["sent_to"] = [Sent.of(each) for each in sent]
     if found.lines:
-        body["totals"] = {kind: minor_text(amount, code) for kind, amount in sorted(model.totals(found.lines).items())}
-        sections: dict[str, list[dict[str, Any]]] = {}
+        more["totals"] = _texts(dict(sorted(model.totals(found.lines).items())), code)
+        sections: dict[str, list[Line]] = {}
         for line in found.lines:
-            sections.setdefault(line.section, []).append(model.line_body(line, code))
-        body["sections"] = [{"customer_sid": name, "lines": lines} for name, lines in sections.items()]
-        groups = model.settled_by_group(found.lines, found.total - due - disputed)
-        body["settled"] = {name: minor_text(amount, code) for name, amount in groups.items()}
-    return body
+            sections.setdefault(line.section, []).append(Line(**model.line_body(line, code)))
+        more["sections"] = [Section(name, lines) for name, lines in sections.items()]
+        more["settled"] = _texts(model.settled_by_group(found.lines, found.total - due - disputed), code)
+    return Invoice.of(
+        found,
+        total=minor_text(found.total, code),
+        undisputed_due=minor_text(due, code),
+        disputed=minor_text(disputed, code),
+        **more,
+    )
 
 
-def evidence(found: Sequence[Evidence]) -> list[dict[str, Any]]:
-    """Render what became of a mail by address."""
-    return [
-        {
-            "address": each.address,
-            "accepted_on": None if each.accepted_on is None else each.accepted_on.isoformat(),
-            "reply": each.reply,
-        }
-        for each in found
-    ]
+def _texts(amounts: Mapping[str, int], currency: str) -> dict[str, str]:
+    return {name: minor_text(amount, currency) for name, amount in amounts.items()}
 
 
-def credit(found: Credit) -> dict[str, Any]:
-    """Render a credit note."""
+def credit(found: model.Credit) -> Credit:
+    """Show a credit note."""
     code = found.currency
-
-    def line(each: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "ref": each["ref"],
-            "net": minor_text(each["net"], code),
-            "tax": minor_text(sum(each["taxes"].values()), code),
-        }
-
-    return {
-        "sid": found.sid,
-        "customer_sid": found.customer_sid,
-        "invoice_sid": found.invoice_sid,
-        "number": found.number,
-        "issuer": found.issuer,
-        "currency": code,
-        "reason": found.reason,
-        "issued_on": found.issued_on.isoformat(),
-        "total": minor_text(found.total, code),
-        "off_invoice": minor_text(found.off_document, code),
-        "to_balance": minor_text(found.to_balance, code),
-        "lines": [line(each) for each in found.lines],
-        "sha256": found.sha256,
-    }
+    lines = [
+        CreditLine(each["ref"], minor_text(each["net"], code), minor_text(sum(each["taxes"].values()), code))
+        for each in found.lines
+    ]
+    return Credit.of(
+        found,
+        total=minor_text(found.total, code),
+        off_invoice=minor_text(found.off_document, code),
+        to_balance=minor_text(found.to_balance, code),
+        lines=lines,
+    )

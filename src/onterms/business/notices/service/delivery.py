@@ -33,6 +33,8 @@ Contacts = Callable[[Tx, str, str], Awaitable[Sequence[tuple[str, str]]]]
 CustomerOfSender = Callable[[Tx, str], Awaitable[str | None]]
 # Told in the same transaction when a notice was given, voided or bounced: (tx, event type, notice, at).
 Follower = Callable[[Tx, str, Notice, datetime], Awaitable[None]]
+# Lets one transaction at a time change what followers change of a customer.
+Lock = Callable[[Tx, str], Awaitable[None]]
 
 _TEXT_MAX = 1000
 
@@ -58,8 +60,15 @@ async def _nobody(tx: Tx, address: str) -> str | None:
     return None
 
 
+async def _no_lock(tx: Tx, customer_sid: str) -> None:
+    pass
+
+
 class Delivery:
-    """The delivery of notices; also the `MailSink` of whatever carries mail."""
+    """The delivery of notices; also the `MailSink` of whatever carries mail.
+
+    Shapes: `lock` is what followers take of a customer.
+    """
 
     def __init__(
         self,
@@ -68,12 +77,14 @@ class Delivery:
         *,
         customer_of_sender: CustomerOfSender = _nobody,
         followers: Sequence[Follower] = (),
+        lock: Lock = _no_lock,
         zone: tzinfo = UTC,
     ) -> None:
         self._contacts = contacts
         self._letterhead = letterhead
         self._customer_of_sender = customer_of_sender
         self._followers = followers
+        self._lock = lock
         self._zone = zone
 
     @property
@@ -224,6 +235,8 @@ class Delivery:
             after = replace(after, given_at=None, given_on=None, voided_at=at)
         if after == notice:
             return notice
+        # What followers lock goes before the trail's own lock, as everywhere, or two could wait for each other.
+        await self._lock(tx, notice.customer_sid)
         await store.update_state(tx, after, at)
         evidence = {
             "verdict": event,

@@ -118,6 +118,10 @@ class Payments:
             idempotency_key=idempotency_key,
         )
 
+    async def sources(self, tx: Tx, customer_sid: str) -> list[tuple[str, str, int]]:
+        """Return what a customer paid in and may get back: (SID, currency, what is left of it), newest first."""
+        return await refunds.sources(tx, customer_sid)
+
     async def review_standing(self, tx: Tx, customer_sid: str, at: datetime) -> Standing:
         """Look at the prepaid funds again after money moved elsewhere, and block or lift as 3.3.1 says."""
         return await standing.review(self.env, tx, customer_sid, at)
@@ -128,6 +132,10 @@ class Payments:
         Raises: Unpaid.
         """
         await standing.require_paid(tx, customer_sid, at)
+
+    async def stop_recharging(self, tx: Tx, customer_sid: str, actor: str, at: datetime) -> int:
+        """Charge no card of a customer by itself any more."""
+        return await recharging.stop(tx, customer_sid, actor, at)
 
     async def funds_spent(self, tx: Tx, customer_sid: str, currency: str, at: datetime) -> None:
         """Have the balance filled up if it fell below the customer's threshold."""

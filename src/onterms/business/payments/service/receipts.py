@@ -70,7 +70,7 @@ async def record_payment(
     told = {"amount": decimal_text(micros), "currency": currency, "reference": reference, **memo}
     await record(tx, customer_sid, actor, ("payment", made.sid), (None, "recorded"), "bank transfer", told, at)
     await customers.announce(tx, customer_sid, events.PAYMENT_RECORDED, told, at)
-    await allocate(env, tx, customer_sid, made.sid, currency, micros, at, instruction=instruction)
+    await allocate(env, tx, customer_sid, made.sid, currency, micros, at, instruction=instruction, on=received_on)
     await standing.review(env, tx, customer_sid, at)
     return made
 
@@ -85,8 +85,11 @@ async def allocate(
     at: datetime,
     *,
     instruction: Instruction = (),
+    on: date | None = None,
 ) -> list[Allocation]:
     """Settle what is due with so much of the customer's money: as it says, else the oldest due date first (C7).
+
+    Shapes: `on` is the day on which the money counts as paid, today if not given: a transfer may be entered late.
 
     Raises: InvalidParameter where the instruction names a document on which nothing is due.
     """
@@ -107,7 +110,7 @@ async def allocate(
     key = f"allocation:{source_sid}:{len(before)}"
     await ledger.post(tx, [ledger.Transaction(customer_sid, currency, key, posting, {"source_sid": source_sid})], at)
     await store.insert_allocations(tx, customer_sid, source_sid, currency, made, at)
-    await env.allocated(tx, customer_sid, source_sid, currency, made, at)
+    await env.allocated(tx, customer_sid, source_sid, currency, made, on or day_of(at), at)
     settled = {each.document or "": decimal_text(each.total) for each in made}
     data = {"source_sid": source_sid, "currency": currency, "documents": settled}
     await customers.announce(tx, customer_sid, events.PAYMENT_ALLOCATED, data, at)

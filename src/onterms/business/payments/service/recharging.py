@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from onterms.business.payments import store
 from onterms.business.payments.errors import Conflict
 from onterms.business.payments.model import AutoRecharge, TopUp
-from onterms.business.payments.service import methods, top_ups
+from onterms.business.payments.service import methods, standing, top_ups, watching
 from onterms.business.payments.service.surroundings import (
     SYSTEM,
     Surroundings,
@@ -55,9 +55,24 @@ async def configure(
     made = replace(made, version=await store.put_auto_recharge(tx, made, at))
     told = {"threshold": decimal_text(threshold), "amount": decimal_text(amount), "cap": decimal_text(cap_per_day)}
     await record(tx, customer_sid, actor, ("auto_recharge", customer_sid), (None, made.state), currency, told, at)
+    await watching.watch(tx, customer_sid)
     if is_on:
         await _look(tx, made, at, at)
     return made
+
+
+async def stop(tx: Tx, customer_sid: str, actor: str, at: datetime) -> int:
+    """Charge no card by itself any more, because the agreement ended; return how many currencies it was on for."""
+    await store.lock(tx, customer_sid, at)
+    stopped = 0
+    for found in await store.auto_recharges(tx, customer_sid):
+        if found.state != "off":
+            off = replace(found, state="off")
+            await store.put_auto_recharge(tx, off, at)
+            states = (found.state, "off")
+            await record(tx, customer_sid, actor, ("auto_recharge", customer_sid), states, found.currency, {}, at)
+            stopped += 1
+    return stopped
 
 
 async def funds_spent(tx: Tx, customer_sid: str, currency: str, at: datetime) -> None:
@@ -66,9 +81,15 @@ async def funds_spent(tx: Tx, customer_sid: str, currency: str, at: datetime) ->
     if found is None or found.state != "on":
         return
     balance = await ledger.balance(tx, customer_sid, currency)
-    if balance is None or (balance.available or 0) >= found.threshold:
+    if balance is None or balance.net >= found.threshold:
         return
     await jobs.enqueue(tx, [_job(found, at, follows=False)], at)
+
+
+async def funds_low(env: Surroundings, tx: Tx, customer_sid: str, currency: str, at: datetime) -> None:
+    """Fill funds up that are low, where the customer wants it, and look at its standing; the ledger says when."""
+    await funds_spent(tx, customer_sid, currency, at)
+    await standing.review(env, tx, customer_sid, at)
 
 
 async def recharge(
@@ -80,8 +101,8 @@ async def recharge(
     if found is None or found.state != "on" or found.version != version:
         return None
     balance = await ledger.balance(tx, customer_sid, currency)
-    # Fees due beyond the funds count as well: they are settled first.
-    available = 0 if balance is None else min(balance.available or 0, balance.net)
+    # Fees due beyond the funds count as well: they are settled first. Holds do not: what they keep is not spent yet.
+    available = 0 if balance is None else balance.net
     made: TopUp | None = None
     next_at = at + _LOOK_AGAIN
     if available < found.threshold and not await store.has_top_up_under_way(tx, customer_sid, currency, "auto", None):
@@ -96,6 +117,8 @@ async def recharge(
                 # The card was removed or has expired: nothing to charge until the customer says so again.
                 await store.put_auto_recharge(tx, replace(found, state="paused", reason="no_card"), at)
                 return None
+    if made is None:
+        await watching.watch(tx, customer_sid)
     if follows:
         await _look(tx, found, next_at, at)
     return made

@@ -19,6 +19,8 @@ from onterms.ports.payment_gateway import Declined, Refunded, RefundRequest
 
 REFUND_TASK = "payments.refund"
 CLAUSE = "3.3"
+# Older money was used long ago.
+_SOURCES_MAX = 100
 TakenFrom = Literal["prepaid_balance", "refunds"]
 
 
@@ -105,6 +107,24 @@ async def refund(
         return await move(tx, made, "succeeded", at)
     await jobs.enqueue(tx, [jobs.NewJob(REFUND_TASK, {"customer_sid": customer_sid, "sid": made.sid})], at)
     return made
+
+
+async def sources(tx: Tx, customer_sid: str) -> list[tuple[str, str, int]]:
+    """Return top-ups by card and payments that refunds can be made of, newest first, with what is left of each."""
+    taken_back = {each.top_up_sid for each in await store.chargebacks(tx, customer_sid) if each.state != "won"}
+    paid = [
+        (each.sid, each.currency, each.micros)
+        for each in await store.top_ups(tx, customer_sid, "", _SOURCES_MAX)
+        if each.state == "succeeded" and each.origin != "sandbox" and each.sid not in taken_back
+    ]
+    entered = await store.payments(tx, customer_sid, "", _SOURCES_MAX)
+    paid += [(each.sid, each.currency, each.micros) for each in entered]
+    found = []
+    for sid, currency, micros in paid:
+        left = micros - await store.refunded(tx, customer_sid, sid)
+        if left > 0:
+            found.append((sid, currency, left))
+    return found
 
 
 async def request_of(tx: Tx, customer_sid: str, sid: str) -> tuple[Refund, RefundRequest] | None:

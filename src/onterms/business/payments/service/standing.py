@@ -6,6 +6,7 @@ from onterms.business import customers
 from onterms.business.payments import events, store
 from onterms.business.payments.errors import Conflict, Unpaid
 from onterms.business.payments.model import STANDING, Exposure, Standing
+from onterms.business.payments.service import watching
 from onterms.business.payments.service.surroundings import SYSTEM, Surroundings, record
 from onterms.core.calendar import day_of
 from onterms.core.db import Tx
@@ -46,6 +47,7 @@ async def review(
     standing = await store.lock(tx, customer_sid, at)
     short = await shortage(tx, customer_sid)
     await _watch_exposure(tx, customer_sid, at)
+    await watching.watch(tx, customer_sid)
     if not short:
         return await _move(env, tx, standing, "paid", short, actor, at)
     if not declined or env.prepaid_policy == "off":

@@ -18,8 +18,9 @@ SetBlock = Callable[[Tx, str, str, str, datetime], Awaitable[None]]
 # (tx, customer, cause, at): lift what this room had blocked.
 Lift = Callable[[Tx, str, str, datetime], Awaitable[None]]
 Orders = Callable[[Tx, str, date], Awaitable[OrderTerms | None]]
-# (tx, customer, source, currency, allocations, at): told in the transaction that settled; the ledger has it already.
-Allocated = Callable[[Tx, str, str, str, Sequence[Allocation], datetime], Awaitable[None]]
+# (tx, customer, source, currency, allocations, the day on which it counts, at): told in the transaction that settled;
+# the ledger has it already.
+Allocated = Callable[[Tx, str, str, str, Sequence[Allocation], date, datetime], Awaitable[None]]
 OpenDocuments = Callable[[Tx, str], Awaitable[list[OpenDocument]]]
 
 OPERATOR = "operator"
@@ -43,7 +44,7 @@ async def debts_without_documents(tx: Tx, customer_sid: str) -> list[OpenDocumen
 
 
 async def tell_nobody(
-    tx: Tx, customer_sid: str, source_sid: str, currency: str, made: Sequence[Allocation], at: datetime
+    tx: Tx, customer_sid: str, source_sid: str, currency: str, made: Sequence[Allocation], on: date, at: datetime
 ) -> None:
     """Let allocations be told by the event alone."""
 
@@ -71,7 +72,8 @@ class Surroundings:
     """Whom the room asks and tells.
 
     Shapes: `open_documents` lists what money may settle, debts without a document among it, and `allocated` hears of
-    what it settled. `provider` names the gateway that new cards go to. `prepaid_policy` says what follows when prepaid
+    what it settled. `provider` names the gateway that new cards go to, empty where cards are not
+    taken; `play_provider` that of a sandbox's own money, if another. `prepaid_policy` says what follows when prepaid
     Fees are due and a card declined.
     """
 
@@ -85,6 +87,7 @@ class Surroundings:
     # (tx, customer, at): from now on the customer is billed by month.
     invoicing_approved: Callable[[Tx, str, datetime], Awaitable[None]] = bill_nobody
     prepaid_policy: Policy = "auto"
+    play_provider: str = ""
 
 
 async def record(

@@ -103,8 +103,9 @@ async def ensure_sandbox_credit(env: Surroundings, tx: Tx, customer_sid: str, at
     known = await store.top_up_by_key(tx, customer_sid, key)
     if known is not None:
         return known
+    provider = env.play_provider or env.provider
     made = TopUp(
-        customer_sid, new_sid("TU", at), "sandbox", None, env.provider, "USD", SANDBOX_CREDIT, "created", None, None,
+        customer_sid, new_sid("TU", at), "sandbox", None, provider, "USD", SANDBOX_CREDIT, "created", None, None,
         None, None, key, at, at,
     )  # fmt: skip
     await store.insert_top_up(tx, made)

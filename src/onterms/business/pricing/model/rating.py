@@ -122,6 +122,20 @@ class UsageGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageSlice:
+    """Rated rows of one day together, for claims; `first_at` is when the first of them was."""
+
+    customer_sid: str
+    service: str
+    kind: Kind
+    unit: str
+    currency: str
+    invoice_sid: str | None
+    first_at: datetime
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class UsageTotal:
     """How much of a category was used in a period.
 

@@ -1,6 +1,6 @@
 """Order forms: drafting, signing, beginning and ending them, and what they say about paying."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -33,10 +33,13 @@ from onterms.engines import audit, jobs, log
 
 TIMER_TASK = "pricing.order_form_timer"
 COMMITMENT_TASK = "pricing.commitment_period"
-# Usage of a period's last minutes is rated before its commitment is settled, as before an invoice closes.
-COMMITMENT_GRACE = timedelta(hours=6)
+# Usage of a period's last minutes is rated before its commitment is settled; the invoice of its last month, which
+# closes an hour later, has the shortfall on it.
+COMMITMENT_GRACE = timedelta(hours=5)
 # Terms of Service 3.3.2(b): due thirty days after the date of the invoice.
 NET_DAYS = 30
+# Tells whether a customer's agreement is under notice to end with its order forms, which then renew no more.
+IsEnding = Callable[[Tx, str], Awaitable[bool]]
 
 
 async def draft(tx: Tx, form: OrderForm, at: datetime) -> OrderForm:
@@ -122,7 +125,54 @@ async def terminate(tx: Tx, customer_sid: str, sid: str, cause: str, at: datetim
     return await _end_early(tx, form, "terminated", cause, at)
 
 
-async def fire(tx: Tx, payload: Mapping[str, Any], at: datetime) -> None:
+async def end_all(tx: Tx, customer_sid: str, cause: str, at: datetime) -> int:
+    """End all forms of a customer whose agreement ends, also those nobody signed yet; return how many."""
+    await store.lock_customer(tx, customer_sid)
+    ended = 0
+    for state in ("draft", "sent", "signed", "active"):
+        for sid in await store.in_state(tx, customer_sid, state):
+            if state in ("draft", "sent"):
+                await withdraw(tx, customer_sid, sid, cause, at)
+                ended += 1
+                continue
+            form = await _changing(tx, customer_sid, sid, "terminate")
+            # One whose term is over at this instant is left to its timer.
+            if form.active_to is None or form.active_to > at:
+                await _end_early(tx, form, "terminated", cause, at)
+                ended += 1
+    return ended
+
+
+async def settle_commitments(tx: Tx, customer_sid: str, at: datetime) -> list[RatedUsage]:
+    """Charge now what is missing to commitments of ended forms, as their timers would within hours; return the lines.
+
+    What was charged already is returned too where its timer is still to come, and is charged once.
+    """
+    made: list[RatedUsage] = []
+    for form in await store.binding(tx, customer_sid):
+        if form.active_to is None or form.active_to > at:
+            continue
+        for index, commitment in enumerate(form.commitments):
+            for start, end in commitment_periods(commitment, form.term_from, form.term_to):
+                if start_of(start) < form.active_to <= at and start_of(end) + COMMITMENT_GRACE >= form.active_to:
+                    payload = {
+                        "customer_sid": customer_sid,
+                        "sid": form.sid,
+                        "index": index,
+                        "start": start.isoformat(),
+                        "end": end.isoformat(),
+                    }
+                    await settle_commitment(tx, payload, at)
+                    key = (customer_sid, _commitment_id(form, index, start))
+                    made += (await rated_store.lines_of(tx, [key])).get(key, [])
+    return made
+
+
+def _commitment_id(form: OrderForm, index: int, start: date) -> str:
+    return f"{form.sid}:{index}:{start.isoformat()}"
+
+
+async def fire(tx: Tx, payload: Mapping[str, Any], at: datetime, is_ending: IsEnding | None = None) -> None:
     """Do what a timer was set for, unless the form changed since or it is done already."""
     customer_sid, sid, kind = payload["customer_sid"], payload["sid"], payload["kind"]
     form = await store.find(tx, customer_sid, sid, lock=True)
@@ -137,7 +187,7 @@ async def fire(tx: Tx, payload: Mapping[str, Any], at: datetime) -> None:
         return
     elif kind == "warn":
         await _tell(tx, events.ORDER_FORM_ENDING, form, at)
-    elif form.renewal_months is not None:
+    elif form.renewal_months is not None and not (is_ending is not None and await is_ending(tx, customer_sid)):
         await _renew(tx, form, at)
     else:
         form = await _write(tx, form, {"state": "expired"}, "expire", at, actor="timer")
@@ -162,7 +212,7 @@ async def settle_commitment(tx: Tx, payload: Mapping[str, Any], at: datetime) ->
         return
     last = until - timedelta(microseconds=1)
     closed = await rated_store.closed_until(tx, [form.customer_sid])
-    id_ = f"{form.sid}:{payload['index']}:{start.isoformat()}"
+    id_ = _commitment_id(form, payload["index"], start)
     line = RatedUsage(
         customer_sid=form.customer_sid,
         id=id_,

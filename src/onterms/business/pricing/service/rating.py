@@ -24,6 +24,7 @@ from onterms.business.pricing.model import (
     RatedUsage,
     UsageEvent,
     UsageGroup,
+    UsageSlice,
     UsageTotal,
     contract_month,
     reversed_line,
@@ -280,12 +281,17 @@ async def usage_totals(
     return await store.totals(tx, account_sids, start, end, group)
 
 
-async def unbilled(tx: Tx, customer_sid: str, until: datetime) -> list[UsageGroup]:
-    """Add up what is on no invoice and was used before `until`, in groups as invoice lines show them."""
-    return await store.unbilled(tx, customer_sid, until)
+async def unbilled(tx: Tx, customer_sid: str, until: datetime, apart: Sequence[datetime] = ()) -> list[UsageGroup]:
+    """Add up what is on no invoice and was used before `until`, in groups as invoice lines show them.
+
+    Shapes: what lies on two sides of an instant of `apart`, which ascend, is in two groups.
+    """
+    return await store.unbilled(tx, customer_sid, until, apart)
 
 
-async def mark_billed(tx: Tx, customer_sid: str, until: datetime, invoice_sid: str) -> list[UsageGroup]:
+async def mark_billed(
+    tx: Tx, customer_sid: str, until: datetime, invoice_sid: str, apart: Sequence[datetime] = ()
+) -> list[UsageGroup]:
     """Put what `unbilled` tells of on an invoice and return the groups of exactly the rows that it took.
 
     What arrives later for a time before `until` is marked as of an earlier period. Again for the same invoice and
@@ -295,7 +301,7 @@ async def mark_billed(tx: Tx, customer_sid: str, until: datetime, invoice_sid: s
     closed = (await store.closed_until(tx, [customer_sid])).get(customer_sid)
     await store.close(tx, customer_sid, until)
     await store.mark(tx, customer_sid, until, invoice_sid, closed)
-    return await store.billed(tx, customer_sid, invoice_sid)
+    return await store.billed(tx, customer_sid, invoice_sid, apart)
 
 
 async def billed(tx: Tx, customer_sid: str, invoice_sid: str) -> list[UsageGroup]:
@@ -308,6 +314,13 @@ async def fees_between(
 ) -> int:
     """Return the fees of services (all, if none are named) that occurred in [start, end), without surcharges."""
     return await store.fees_between(tx, customer_sid, currency, services, start, end)
+
+
+async def slices(
+    tx: Tx, customer_sids: Sequence[str], start: datetime, end: datetime, cut: datetime | None = None
+) -> list[UsageSlice]:
+    """Add up what customers used in [start, end) by service, kind, invoice and day; no sum spans `cut`."""
+    return await store.slices(tx, customer_sids, start, end, cut)
 
 
 async def pass_on(tx: Tx, customer_sid: str, charge: NewCharge, at: datetime) -> RatedUsage:

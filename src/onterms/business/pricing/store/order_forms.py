@@ -93,6 +93,14 @@ async def binding(tx: Tx, customer_sid: str) -> list[OrderForm]:
     return [_form(row) for row in rows]
 
 
+async def in_state(tx: Tx, customer_sid: str, state: str) -> list[str]:
+    """Return the SIDs of a customer's forms in a state, the oldest first."""
+    rows = await tx.fetch(
+        "SELECT sid FROM order_forms WHERE customer_sid = $1 AND state = $2 ORDER BY sid", customer_sid, state
+    )
+    return [row["sid"] for row in rows]
+
+
 async def lock_customer(tx: Tx, customer_sid: str) -> None:
     """Let one transaction at a time sign for a customer or count its tiers; held until it ends."""
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('pricing ' || $1, 0))", customer_sid)

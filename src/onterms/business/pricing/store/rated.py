@@ -1,10 +1,10 @@
 """Rated usage: rows as they are added, and what usage records and invoices read."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from onterms.business.pricing.model import RatedUsage, UsageEvent, UsageGroup, UsageTotal
+from onterms.business.pricing.model import RatedUsage, UsageEvent, UsageGroup, UsageSlice, UsageTotal
 from onterms.core.db import Row, Tx
 
 Grouping = Literal["total", "day", "month", "year"]
@@ -41,6 +41,8 @@ _TYPES: tuple[tuple[str, str], ...] = (
 )
 _WRITTEN = ", ".join(name for name, _ in _TYPES)
 _ARRAYS = ", ".join(f"${place}::{type_}[]" for place, (_, type_) in enumerate(_TYPES, 1))
+# width_bucket refuses an empty list, and nothing lies beyond this.
+_NEVER = [datetime.max.replace(tzinfo=UTC)]
 _GROUP = "kind, name, service, category, direction, country, unit, currency, price, order_form, earlier_period"
 _PERIOD = "CASE WHEN earlier_period THEN to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM') END"
 _SUMS = "count(*) AS count, sum(qty)::bigint AS qty, sum(micros)::bigint AS micros"
@@ -177,27 +179,34 @@ async def totals(
 
 
 # tenant: an invoice is the customer's, with the rows of all its accounts.
-async def unbilled(tx: Tx, customer_sid: str, until: datetime) -> list[UsageGroup]:
-    """Add up what is on no invoice yet and was used before `until`, by what an invoice line shows."""
+async def unbilled(tx: Tx, customer_sid: str, until: datetime, apart: Sequence[datetime] = ()) -> list[UsageGroup]:
+    """Add up what is on no invoice yet and was used before `until`, by what an invoice line shows.
+
+    Shapes: what lies on two sides of an instant of `apart`, which ascend, is in two groups.
+    """
     rows = await tx.fetch(
         f"SELECT {_GROUP}, {_PERIOD} AS period, {_SUMS}, min(occurred_at) AS first_at, max(occurred_at) AS last_at "
         f"FROM rated_usage WHERE customer_sid = $1 AND invoice_sid IS NULL AND occurred_at < $2 "
-        f"GROUP BY {_GROUP}, period ORDER BY earlier_period, period, kind, service, category, country, name, price",
+        f"GROUP BY {_GROUP}, period, width_bucket(occurred_at, $3::timestamptz[]) "
+        "ORDER BY earlier_period, period, kind, service, category, country, name, price, first_at",
         customer_sid,
         until,
+        list(apart) or _NEVER,
     )
     return [UsageGroup(**dict(row)) for row in rows]
 
 
 # tenant: an invoice is the customer's, with the rows of all its accounts.
-async def billed(tx: Tx, customer_sid: str, invoice_sid: str) -> list[UsageGroup]:
-    """Add up what is on an invoice, by what its lines show."""
+async def billed(tx: Tx, customer_sid: str, invoice_sid: str, apart: Sequence[datetime] = ()) -> list[UsageGroup]:
+    """Add up what is on an invoice, by what its lines show; `apart` as for `unbilled`."""
     rows = await tx.fetch(
         f"SELECT {_GROUP}, {_PERIOD} AS period, {_SUMS}, min(occurred_at) AS first_at, max(occurred_at) AS last_at "
         f"FROM rated_usage WHERE customer_sid = $1 AND invoice_sid = $2 "
-        f"GROUP BY {_GROUP}, period ORDER BY earlier_period, period, kind, service, category, country, name, price",
+        f"GROUP BY {_GROUP}, period, width_bucket(occurred_at, $3::timestamptz[]) "
+        "ORDER BY earlier_period, period, kind, service, category, country, name, price, first_at",
         customer_sid,
         invoice_sid,
+        list(apart) or _NEVER,
     )
     return [UsageGroup(**dict(row)) for row in rows]
 
@@ -236,6 +245,26 @@ async def fees_between(
             end,
         )
     )
+
+
+# tenant: claims and caps count a customer's accounts together, or those of a group of affiliates.
+async def slices(
+    tx: Tx, customer_sids: Sequence[str], start: datetime, end: datetime, cut: datetime | None
+) -> list[UsageSlice]:
+    """Add up what was used in [start, end) by customer, service, kind, invoice and day; no sum spans `cut`."""
+    rows = await tx.fetch(
+        "SELECT customer_sid, service, kind, unit, currency, invoice_sid, min(occurred_at) AS first_at, "
+        "sum(micros)::bigint AS micros FROM rated_usage "
+        "WHERE customer_sid = ANY($1) AND occurred_at >= $2 AND occurred_at < $3 "
+        "GROUP BY customer_sid, service, kind, unit, currency, invoice_sid, "
+        "(occurred_at AT TIME ZONE 'UTC')::date, coalesce(occurred_at >= $4, true) "
+        "ORDER BY customer_sid, first_at, service, kind, unit",
+        list(customer_sids),
+        start,
+        end,
+        cut,
+    )
+    return [UsageSlice(**dict(row)) for row in rows]
 
 
 # tenant: the customer's own list, over all its accounts.

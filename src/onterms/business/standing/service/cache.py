@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import asyncpg
 
 from onterms.business import customers
 from onterms.business.accounts import main_accounts
 from onterms.business.standing import store
-from onterms.business.standing.model import CLEAR, Block, StandingState, state_of
+from onterms.business.standing.errors import StandingRefusal
+from onterms.business.standing.model import CLEAR, Block, StandingState, refusal_to_send, state_of
 from onterms.business.standing.service.blocks import states as states_of
 from onterms.core.clock import Clock
 from onterms.core.db import Database, Tx
@@ -21,6 +22,22 @@ _RETRY_S = 1.0
 _OWNER_S = 60.0
 # Some 200 bytes each.
 _ACCOUNTS_MAX = 200_000
+
+
+class Use(Protocol):
+    """What somebody is about to do by an account's service towards a country; "" is none or not known."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def account_sid(self) -> str: ...
+
+    @property
+    def service(self) -> str: ...
+
+    @property
+    def country(self) -> str: ...
 
 
 class _Owner(NamedTuple):
@@ -74,6 +91,19 @@ class Standing:
             async with self._database.snapshot() as tx:
                 await self._learn(tx, missing)
                 found.update(await states_of(tx, missing))
+        return found
+
+    async def refusals(self, uses: Sequence[Use]) -> dict[str, StandingRefusal]:
+        """Return why uses may not be, by id: what every edge asks, whatever is sent through it."""
+        found: dict[str, StandingRefusal] = {}
+        states = await self.known(list({use.account_sid for use in uses}))
+        if not any(state.reasons for state in states.values()):
+            return found
+        for use in uses:
+            state = states.get(use.account_sid)
+            refusal = refusal_to_send(state, use.service, use.country) if state is not None else None
+            if refusal is not None:
+                found[use.id] = refusal
         return found
 
     async def states(self, tx: Tx, account_sids: Sequence[str]) -> dict[str, StandingState]:

@@ -15,11 +15,23 @@ from onterms.business.suspension.model.machines import (
     monthly_charge,
     resale_suspected,
 )
-from onterms.business.suspension.model.policy import Decision, Rule, Sending, decayed_score, decide, read_condition
-from onterms.business.suspension.model.screening import Entry, match, normalised, similarity
+from onterms.business.suspension.model.policy import (
+    ALLOWED,
+    Decision,
+    Rule,
+    Sending,
+    check_action,
+    decayed_score,
+    decide,
+    family_of,
+    holds_for,
+    read_condition,
+)
+from onterms.business.suspension.model.screening import Entry, Roster, match, normalised, similarity
 from onterms.business.suspension.model.spikes import Signals, SpikePolicy, baseline, judge
 
 __all__ = [
+    "ALLOWED",
     "COMPLIANCE_REPORT",
     "GROUNDS",
     "LICENCE",
@@ -28,6 +40,7 @@ __all__ = [
     "SUSPENSION",
     "Decision",
     "Entry",
+    "Roster",
     "Rule",
     "Sending",
     "Signals",
@@ -35,9 +48,12 @@ __all__ = [
     "Use",
     "accrues",
     "baseline",
+    "check_action",
     "covers",
     "decayed_score",
     "decide",
+    "family_of",
+    "holds_for",
     "in_force",
     "information_gaps",
     "judge",

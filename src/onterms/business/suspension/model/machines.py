@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from onterms.business.cases import Case, Machine, Move, Violation
+from onterms.business.suspension.model.policy import holds_for
 from onterms.core.calendar import month_of, start_of
 from onterms.core.money import share
 
@@ -246,7 +247,7 @@ def covers(case: Case, use: Use) -> bool:
     if facts.get("account_sid") and facts["account_sid"] not in (use.account_sid, use.main_account_sid):
         return False
     if scope == "service":
-        return bool(facts["service"] == use.service and facts.get("country", "") in ("", use.country))
+        return holds_for(facts["service"], use.service) and facts.get("country", "") in ("", use.country)
     if scope == "number":
         return bool(facts["target"] == use.number)
     return bool(facts["target"] == use.end_user)

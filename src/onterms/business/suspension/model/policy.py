@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,6 +19,8 @@ HALF_LIFE_DAYS = 30
 _FORGOTTEN_HALVINGS = 20
 # Emergency numbers: 112 (ITU-T E.161.1) and 911; whoever needs others writes a rule.
 _EMERGENCY = ("112", "911")
+# A rule, a block or a consent for messaging holds for every kind of message.
+_FAMILIES = {"sms": "messaging", "mms": "messaging"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,39 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the rules say: the strictest action, its error code, and every rule that was hit."""
+    """What the rules say: the strictest action, its error code, and every rule that was hit.
+
+    Shapes: `until` is when what is to be queued may go.
+    """
 
     action: Action
     code: int | None
     hits: tuple[Rule, ...]
+    until: datetime | None = None
+
+
+ALLOWED = Decision("allow", None, ())
+
+
+def holds_for(wanted: str, service: str) -> bool:
+    """Tell whether what is set for a service, a family of them or (empty) all holds for a service."""
+    return wanted in ("", service) or wanted == _FAMILIES.get(service)
+
+
+def family_of(service: str) -> str:
+    """Return the family a service belongs to, or the service itself."""
+    return _FAMILIES.get(service, service)
+
+
+def check_action(condition: Mapping[str, Any], action: str) -> None:
+    """Refuse an action that its condition cannot carry.
+
+    Raises: InvalidParameter.
+    """
+    if action not in ("block", "queue", "flag"):
+        raise InvalidParameter("'action' must be block, queue or flag")
+    if action == "queue" and condition["kind"] != "quiet_hours":
+        raise InvalidParameter("only quiet hours end by themselves, so only they can queue")
 
 
 def read_condition(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +119,7 @@ def _texts(value: Any) -> bool:
 
 def is_hit(rule: Rule, sending: Sending, at: datetime) -> bool:
     """Tell whether a rule's condition holds for a sending."""
-    if rule.service not in ("", sending.service) or rule.country not in ("", sending.country):
+    if not holds_for(rule.service, sending.service) or rule.country not in ("", sending.country):
         return False
     condition = rule.condition
     if condition.get("category", sending.category) != sending.category:
@@ -113,9 +143,20 @@ def is_hit(rule: Rule, sending: Sending, at: datetime) -> bool:
     return begin <= local < end if begin <= end else local >= begin or local < end
 
 
+def quiet_until(condition: Mapping[str, Any], at: datetime) -> datetime:
+    """Return when the quiet hours that an instant lies in end."""
+    local = at.astimezone(ZoneInfo(condition["zone"]))
+    end = datetime.combine(local.date(), time.fromisoformat(condition["to"]), local.tzinfo)
+    if end <= local:
+        end += timedelta(days=1)
+    return end.astimezone(UTC)
+
+
 def decide(rules: Sequence[Rule], sending: Sending, at: datetime) -> Decision:
     """Evaluate all rules and return the strictest outcome."""
     hits = tuple(rule for rule in rules if is_hit(rule, sending, at))
+    if not hits:
+        return ALLOWED
     action: Action = "allow"
     code: int | None = None
     for rule in hits:
@@ -123,7 +164,10 @@ def decide(rules: Sequence[Rule], sending: Sending, at: datetime) -> Decision:
             if each == rule.action and _ORDER.index(each) > _ORDER.index(action):
                 action = each
                 code = CODES.get(rule.condition["kind"], _BLOCKED) if each == "block" else None
-    return Decision(action, code, hits)
+    until = None
+    if action == "queue":
+        until = max(quiet_until(rule.condition, at) for rule in hits if rule.action == "queue")
+    return Decision(action, code, hits, until)
 
 
 def decayed_score(hits: Sequence[tuple[int, datetime]], at: datetime) -> int:

@@ -1,6 +1,6 @@
 """Watching usage windows, subaccounts and account information; whatever is found opens a review, never more."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from onterms.business import customers
@@ -14,10 +14,12 @@ from onterms.business.suspension.model import (
     judge,
     resale_suspected,
 )
-from onterms.business.suspension.model.spikes import Judgement, fraud_signs, under_pressure
+from onterms.business.suspension.model.spikes import Judgement, fraud_signs, is_unusual, under_pressure
 from onterms.core.db import Tx
 
 HISTORY = timedelta(weeks=8)
+# Finds out what else is known of a window.
+LookCloser = Callable[[Tx], Awaitable[Signals]]
 
 
 async def observe(
@@ -28,14 +30,14 @@ async def observe(
     country: str,
     start_at: datetime,
     units: int,
-    signals: Signals,
+    signals: Signals | LookCloser,
     at: datetime,
     *,
     policy: SpikePolicy | None = None,
 ) -> Judgement:
     """Take in a full window of 15 minutes and judge it by the same hour of earlier weeks (2.3(b)).
 
-    A window that was seen before changes nothing and is usual.
+    A window that was seen before changes nothing and is usual. Only an unusual one is looked at closer.
     """
     policy = policy or SpikePolicy()
     history = await store.earlier_windows(tx, customer_sid, service, country, start_at, start_at - HISTORY)
@@ -44,9 +46,11 @@ async def observe(
     if len(history) < policy.history_min:
         return "learning"
     usual, mad = baseline(history)
+    if not is_unusual(units, usual, mad, policy):
+        return "usual"
+    if not isinstance(signals, Signals):
+        signals = await signals(tx)
     verdict = judge(units, usual, mad, signals, policy)
-    if verdict == "usual":
-        return verdict
     detail = {"start_at": start_at.isoformat(), "units": units, "median": usual, "mad": mad}
     told = {"service": service, "country": country, **detail}
     await customers.announce(tx, customer_sid, events.USAGE_UNUSUAL, told, at)

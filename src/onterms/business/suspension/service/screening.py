@@ -1,8 +1,10 @@
 """Importing lists of sanctions and comparing customers with them (5.2)."""
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,17 +12,18 @@ import msgspec
 from onterms.business import customers
 from onterms.business.cases import OPERATOR, SYSTEM, Book, Case
 from onterms.business.suspension import store
-from onterms.business.suspension.model import SCREENING, Entry, match
+from onterms.business.suspension.model import SCREENING, Entry, Roster
 from onterms.business.suspension.service.suspensions import Suspensions
 from onterms.core.calendar import day_of
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
 from onterms.core.ids import new_sid
+from onterms.engines import jobs
 
-# Lists the customers there are, and names the owners of one: (name, country).
-AllCustomers = Callable[[Tx], Awaitable[Sequence[str]]]
-Owners = Callable[[Tx, str], Awaitable[Sequence[tuple[str, str]]]]
+RESCREEN_TASK = "suspension.rescreen"
 _ENTRIES_MAX = 50_000
+# So many customers are compared with a new list in one transaction.
+_BATCH = 200
 
 
 class ListedName(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,21 +36,19 @@ class ListedName(msgspec.Struct, forbid_unknown_fields=True):
     delisted_on: str | None = None
 
 
-async def _no_owners(tx: Tx, customer_sid: str) -> Sequence[tuple[str, str]]:
-    return []
-
-
 class Screening:
     """Lists, their comparison with organizations, contacts, owners and end users, and what follows a decision."""
 
-    def __init__(self, suspensions: Suspensions, all_customers: AllCustomers, owners: Owners = _no_owners) -> None:
+    def __init__(self, suspensions: Suspensions) -> None:
         self._suspensions = suspensions
-        self._all_customers = all_customers
-        self._owners = owners
+        # The lists in use as they were when they were last prepared, by their SIDs.
+        # Called in this process once an end user's mark is committed.
+        self.marked: list[Callable[[str], None]] = []
+        self._roster: tuple[frozenset[str], Roster] = (frozenset(), Roster([]))
         self.book = Book(SCREENING, {"cut_off": self._cut_off})
 
     async def import_list(self, tx: Tx, name: str, given: Any, at: datetime) -> tuple[str, list[Case]]:
-        """Put a list in place of the one of its name and compare every customer with it.
+        """Put a list in place of the one of its name and compare every customer with it, the first of them at once.
 
         Raises: InvalidParameter.
         """
@@ -72,32 +73,50 @@ class Screening:
         sid = new_sid("SL", at)
         digest = hashlib.sha256(msgspec.json.encode(read)).digest()
         await store.replace_list(tx, sid, name, digest, entries, at)
+        return sid, await self.screen_after(tx, "", at)
+
+    async def screen_after(self, tx: Tx, after: str, at: datetime) -> list[Case]:
+        """Compare the next customers with every list in use and leave those behind them to a job."""
+        page = await customers.list_customers(tx, after, _BATCH)
         found: list[Case] = []
-        for customer_sid in await self._all_customers(tx):
-            found += await self.screen(tx, customer_sid, at)
-        return sid, found
+        for customer in page:
+            found += await self.screen(tx, customer.sid, at)
+        if len(page) == _BATCH:
+            await jobs.enqueue(tx, [jobs.NewJob(RESCREEN_TASK, {"after": page[-1].sid})], at)
+        return found
+
+    async def _prepared(self, tx: Tx) -> Roster:
+        in_use = frozenset(str(row["sid"]) for row in await store.lists(tx))
+        if in_use != self._roster[0]:
+            entries = await store.entries(tx)
+            # Preparing 50,000 names takes a second, in which others want to be answered.
+            roster = await asyncio.to_thread(Roster, entries)
+            self._roster = (in_use, roster)
+        return self._roster[1]
 
     async def screen(self, tx: Tx, customer_sid: str, at: datetime) -> list[Case]:
         """Compare a customer, its contacts and owners with every list in use; after sign-up and each change of them."""
+        roster = await self._prepared(tx)
+        if not roster:
+            return []
         customer = await customers.require(tx, customer_sid)
-        entries = await store.entries(tx)
         subjects = [("organization", customer.sid, customer.name, customer.country)]
         for contact in await customers.contacts(tx, customer_sid):
             if contact.name:
                 subjects.append(("contact", contact.sid, contact.name, ""))
-        for name, country in await self._owners(tx, customer_sid):
+        for name, country in await customers.owners(tx, customer_sid, day_of(at)):
             subjects.append(("owner", name, name, country))
         found: list[Case] = []
         for kind, ref, name, country in subjects:
-            found += await self._compare(tx, customer_sid, kind, ref, name, country, entries, at)
+            found += await self._compare(tx, customer_sid, kind, ref, name, country, roster, at)
         return found
 
     async def screen_end_user(
         self, tx: Tx, customer_sid: str, identity: str, name: str, country: str, at: datetime
     ) -> list[Case]:
         """Compare an end user's name with every list in use."""
-        entries = await store.entries(tx)
-        return await self._compare(tx, customer_sid, "end_user", identity, name, country, entries, at)
+        roster = await self._prepared(tx)
+        return await self._compare(tx, customer_sid, "end_user", identity, name, country, roster, at)
 
     async def _compare(
         self,
@@ -107,16 +126,19 @@ class Screening:
         ref: str,
         name: str,
         country: str,
-        entries: Sequence[Entry],
+        roster: Roster,
         at: datetime,
     ) -> list[Case]:
+        matches = roster.match(name, country, day_of(at))
+        if not matches:
+            return []
         # Whatever was decided for this subject and entry stays decided, also when the list is imported again.
         decided = {
             (case.facts["subject"], case.facts["name"], case.facts["list_name"], case.facts["entry_id"])
             for case in await self.book.list(tx, customer_sid)
         }
         made = []
-        for entry, score in match(name, country, entries, day_of(at)):
+        for entry, score in matches:
             if (ref, name, entry.list_name, entry.entry_id) in decided:
                 continue
             given = {
@@ -139,6 +161,8 @@ class Screening:
             mark = await customers.mark_end_user(
                 tx, case.customer_sid, facts["subject"], "sanctions", note, at, confirmed=True
             )
+            for follower in self.marked:
+                tx.after_commit(partial(follower, case.customer_sid))
             return {"mark_sid": mark.sid}
         given = {
             "scope": "customer",

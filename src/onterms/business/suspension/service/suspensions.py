@@ -7,15 +7,27 @@ from typing import Any
 from onterms.business import accounts, customers
 from onterms.business.cases import OPERATOR, SYSTEM, Actor, Book, Case, Notices
 from onterms.business.suspension import store
-from onterms.business.suspension.errors import Suspended
-from onterms.business.suspension.model import GROUNDS, REVIEW, SUSPENSION, Use, covers, in_force
+from onterms.business.suspension.model import GROUNDS, REVIEW, SUSPENSION, in_force
 from onterms.core.db import Tx
 from onterms.core.errors import Refusal
 
 RevokeKeys = Callable[[Tx, str], Awaitable[int]]
 # The effect follows the notice and never shares its instant.
 EFFECT_AFTER = timedelta(seconds=1)
+NOTICE_SUBJECT = "Suspension of services"
 _OPEN = ("noticed", "active", "converted")
+
+
+def notice_body(facts: Mapping[str, Any]) -> str:
+    """Write the notice of a suspension from its facts."""
+    body = (
+        f"We determined in good faith: {facts['determination']}\n"
+        f"The services are suspended under clause {GROUNDS[facts['ground']]} (scope: {facts['scope']}). "
+        "Fees go on while they are."
+    )
+    if facts.get("lift_conditions"):
+        body += f"\nIt is lifted when: {facts['lift_conditions']}"
+    return body
 
 
 class Suspensions:
@@ -62,20 +74,6 @@ class Suspensions:
         """Lift a suspension; what others still cover stays suspended."""
         return await self.book.fire(tx, customer_sid, sid, "lift", {"reason": reason}, actor, at)
 
-    async def blocking(self, tx: Tx, customer_sid: str, use: Use, at: datetime) -> list[Case]:
-        """List the suspensions that cover a use at an instant."""
-        found = await self.book.list(tx, customer_sid, _OPEN)
-        return [case for case in found if in_force(case, at) and covers(case, use)]
-
-    async def require_service(self, tx: Tx, customer_sid: str, use: Use, at: datetime) -> None:
-        """Let a use pass that no suspension covers.
-
-        Raises: Suspended.
-        """
-        found = await self.blocking(tx, customer_sid, use, at)
-        if found:
-            raise Suspended(GROUNDS[found[0].facts["ground"]], found[0].sid)
-
     async def blocks_new_accounts(self, tx: Tx, customer_sid: str, at: datetime) -> bool:
         """Tell whether a suspension of the whole customer is in force."""
         found = await self.book.list(tx, customer_sid, _OPEN)
@@ -99,20 +97,13 @@ class Suspensions:
 
     async def _send_notice(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
         facts = case.facts
-        body = (
-            f"We determined in good faith: {facts['determination']}\n"
-            f"The services are suspended under clause {GROUNDS[facts['ground']]} (scope: {facts['scope']}). "
-            "Fees go on while they are."
-        )
-        if facts.get("lift_conditions"):
-            body += f"\nIt is lifted when: {facts['lift_conditions']}"
         contact = {"security": "security", "aup": "abuse", "spike": "abuse", "payment": "billing"}
         sid = await self._notices.send(
             tx,
             case.customer_sid,
             "suspension",
-            "Suspension of services",
-            body,
+            NOTICE_SUBJECT,
+            notice_body(facts),
             contact.get(facts["ground"], "legal"),
             at,
         )

@@ -13,7 +13,7 @@ a report that contradicts the first, a no-op. Where another transaction ends the
 the other way, the rating is taken back by a correction, so that what is rated is always what was charged.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -46,6 +46,18 @@ class StillDue(Protocol):
     async def __call__(self, tx: Tx, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that are to be charged."""
         ...
+
+
+class Charged(Protocol):
+    """Hears what uses cost that nobody settled."""
+
+    async def __call__(self, tx: Tx, costs: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+        """Take what each use cost: (account, id) -> (micro-units, currency)."""
+        ...
+
+
+async def tell_nobody(tx: Tx, costs: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+    """Let usage records alone tell."""
 
 
 class Owner(NamedTuple):
@@ -137,6 +149,10 @@ class Meter:
         tables = self._prices.tables
         return {sid: tables.currency(owner.customer_sid, at) or owner.currency for sid, owner in owners.items()}
 
+    async def owners(self, tx: Tx, account_sids: Iterable[str]) -> dict[str, Owner]:
+        """Return who answers for each account; those without a customer are absent."""
+        return await self._owners_of_accounts(tx, account_sids)
+
     async def _owners_of(self, tx: Tx, uses: Iterable[Use]) -> dict[str, Owner]:
         return await self._owners_of_accounts(tx, [use.account_sid for use in uses])
 
@@ -168,6 +184,10 @@ class Meter:
         # Those without a customer are not remembered: they may agree at any moment.
         self._owners.update(owners)
         return owners
+
+    async def credentials(self, tx: Tx, customer_sid: str, ids: Sequence[str]) -> dict[str, str]:
+        """Return by which credential each of a customer's charged uses was, by id (2.2(a))."""
+        return await store.credentials_of(tx, customer_sid, ids)
 
     # ---- after
 
@@ -271,14 +291,17 @@ class Meter:
 
     # ---- what nobody settled
 
-    async def sweep(self, tx: Tx, still_due: StillDue, at: datetime) -> int:
+    async def sweep(self, tx: Tx, still_due: StillDue, charged: Charged, at: datetime) -> int:
         """Charge or free holds that ran out, at most some hundred, and return how many: call it until it returns 0."""
         overdue = await ledger.overdue(tx, PURPOSE, at, _SWEEP_MAX)
         if not overdue:
             return 0
         due = await still_due(tx, [hold.id for hold in overdue])
         bills = [_bill(hold) for hold in overdue if hold.id in due]
-        await self._end(tx, bills, [hold.key for hold in overdue if hold.id not in due], at)
+        costs = await self._end(tx, bills, [hold.key for hold in overdue if hold.id not in due], at)
+        if bills:
+            told = {(bill.use.account_sid, bill.use.id): (costs[bill.use.id], bill.currency) for bill in bills}
+            await charged(tx, told)
         return len(overdue)
 
 

@@ -1,6 +1,7 @@
 """From the queue to the carrier, and what becomes of it: outcomes, receipts, status callbacks."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from onterms.core.db import Row, Statement, Tx
@@ -40,9 +41,11 @@ def outbound(message: Row, media_urls: tuple[str, ...]) -> OutboundMessage:
     )
 
 
-def unfit(message: Row, statuses: Mapping[str, str], repeats_are_safe: bool, at: datetime) -> int | None:
+def unfit(
+    message: Row, statuses: Mapping[str, str], turned_away: AbstractSet[str], repeats_are_safe: bool, at: datetime
+) -> int | None:
     """Return the code with which a message about to be submitted fails instead, if it must."""
-    if statuses.get(message["account_sid"]) != "active":
+    if statuses.get(message["account_sid"]) != "active" or message["sid"] in turned_away:
         return ACCOUNT_SUSPENDED
     if message["valid_until"] is not None and message["valid_until"] < at:
         return VALIDITY_EXPIRED

@@ -1,12 +1,12 @@
 """What a message costs: as a use that the meter holds funds for before it is sent and charges when its end is known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from onterms.business.standing import Standing, refusal_to_send
+from onterms.business.suspension import Gate, Passage, Passed
 from onterms.business.usage import Meter, Outcome, Settled, Use
 from onterms.core import e164
 from onterms.core.db import Row, Tx
-from onterms.core.errors import Refusal
 from onterms.engines import jobs
 from onterms.products.messaging import store
 from onterms.products.messaging.model import NewMessage
@@ -23,30 +23,28 @@ OUTCOMES: dict[str, Outcome] = {
 
 
 class Till:
-    """What stands between a message and its sending: may the account send, is there a price, are there funds."""
+    """What stands between a message and its sending, for every door that messages come in by."""
 
-    def __init__(self, meter: Meter, standing: Standing) -> None:
-        self.meter = meter
-        self._standing = standing
+    def __init__(self, gate: Gate) -> None:
+        self.meter = gate.meter
+        self._gate = gate
 
-    async def admit(self, tx: Tx, messages: Sequence[NewMessage]) -> dict[str, Refusal]:
-        """Hold funds for messages and return the refusals by SID."""
+    async def admit(self, tx: Tx, messages: Sequence[NewMessage]) -> Passed:
+        """Hold funds for the messages that conduct and standing let pass; return the refused and the waiting by SID."""
         if not messages:
-            return {}
-        states = await self._standing.known(list({message.account_sid for message in messages}))
-        refused: dict[str, Refusal] = {}
-        uses: list[Use] = []
-        for message in messages:
-            use = use_of(message)
-            state = states.get(message.account_sid)
-            refusal = refusal_to_send(state, use.service, use.country) if state is not None else None
-            if refusal is not None:
-                refused[message.sid] = refusal
-            else:
-                uses.append(use)
-        if uses:
-            refused.update(await self.meter.hold(tx, uses, messages[0].at))
-        return refused
+            return Passed({}, {})
+        passages = [Passage(use_of(message), message.sender, message.body) for message in messages]
+        return await self._gate.admit(tx, passages, messages[0].at)
+
+    async def turned_away(self, tx: Tx, messages: Sequence[Row], at: datetime) -> set[str]:
+        """Return the SIDs of messages under way that may not go on."""
+        passages = (Passage(use_of_row(message), message["sender"]) for message in messages)
+        return await self._gate.turned_away(tx, passages, at)
+
+    async def kept_out(self, tx: Tx, messages: Sequence[NewMessage], at: datetime) -> set[str]:
+        """Return the SIDs of inbound messages that are not let in."""
+        passages = (Passage(use_of(message), message.recipient) for message in messages)
+        return await self._gate.turned_away(tx, passages, at)
 
 
 def use_of(message: NewMessage) -> Use:
@@ -59,6 +57,7 @@ def use_of(message: NewMessage) -> Use:
         message.recipient,
         message.num_media > 0,
         message.num_segments,
+        message.credential_sid,
     )
 
 
@@ -76,13 +75,21 @@ def use_of_row(message: Row) -> Use:
 
 
 def _use(
-    account_sid: str, sid: str, is_inbound: bool, sender: str, recipient: str, has_media: bool, segments: int
+    account_sid: str,
+    sid: str,
+    is_inbound: bool,
+    sender: str,
+    recipient: str,
+    has_media: bool,
+    segments: int,
+    credential_sid: str = "",
 ) -> Use:
     # The country that sets the price is where it goes to; for what comes in, that of our own number.
     country = e164.country_of(recipient) or ""
     service, unit, qty = ("mms", "message", 1) if has_media else ("sms", "segment", segments)
     number = sender if is_inbound else recipient
-    return Use(account_sid, sid, service, "inbound" if is_inbound else "outbound", country, number, unit, qty)
+    direction = "inbound" if is_inbound else "outbound"
+    return Use(account_sid, sid, service, direction, country, number, unit, qty, "", credential_sid)
 
 
 def settle_job(account_sid: str, sid: str, status: str) -> jobs.NewJob:
@@ -119,3 +126,8 @@ async def settle(tx: Tx, meter: Meter, run: jobs.Run, batch: Sequence[jobs.Job])
 async def still_due(tx: Tx, ids: Sequence[str]) -> set[str]:
     """Return those messages whose holds ran out that the carrier took and never spoke of again: they cost."""
     return await store.sent_of(tx, ids)
+
+
+async def note_costs(tx: Tx, costs: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+    """Write on messages what they were charged when their holds ran out."""
+    await store.set_prices(tx, dict(costs))

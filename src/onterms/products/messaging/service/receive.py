@@ -10,7 +10,7 @@ from onterms.engines import jobs, log
 from onterms.ports.message_carrier import InboundMessage
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import REPLIES, Keyword, NewMessage, keyword_of
-from onterms.products.messaging.service import money
+from onterms.products.messaging.service import inspecting, money
 from onterms.products.messaging.service.deliver import idempotency_token
 from onterms.products.messaging.service.send import enqueue
 from onterms.products.numbers import OwnedNumber
@@ -28,12 +28,19 @@ Statuses = Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, str]]]
 
 
 async def receive(
-    tx: Tx, lines: Lines, statuses: Statuses, inbound: Sequence[InboundMessage], at: datetime
+    tx: Tx,
+    lines: Lines,
+    statuses: Statuses,
+    till: money.Till,
+    guard: inspecting.Guard,
+    inbound: Sequence[InboundMessage],
+    at: datetime,
 ) -> list[str | None]:
     """Take messages from a carrier.
 
     A message the carrier repeats is stored once and answered once. One for a number nobody owns, or whose account is
-    not active, gets None; but who tells a suspended account's number to stop is heard.
+    not active, gets None, and so does one that a suspension keeps out or whose sender is a listed end user; but who
+    tells a suspended account's number to stop is heard. Infected files are left out.
     """
     owned = await lines(tx, list({message.recipient for message in inbound}))
     standing = await statuses(tx, list({line.account_sid for line in owned.values()}))
@@ -46,10 +53,7 @@ async def receive(
             continue
         if standing.get(line.account_sid) != "active":
             sids.append(None)
-            if keyword_of(message.body) == "STOP" and not e164.is_short_code(message.recipient):
-                pair = (line.account_sid, message.recipient, message.sender)
-                word = message.body.strip().upper()
-                await store.set_opt_out(tx, *pair, opted_out=True, keyword=word, at=at)
+            await _hear_stop(tx, line.account_sid, message, at)
             continue
         stored = NewMessage(
             account_sid=line.account_sid,
@@ -71,6 +75,13 @@ async def receive(
         )
         fresh.append((message, stored, line))
         sids.append(stored.sid)
+    kept_out = await till.kept_out(tx, [stored for _, stored, _ in fresh], at)
+    if kept_out:
+        for message, stored, line in fresh:
+            if stored.sid in kept_out:
+                await _hear_stop(tx, line.account_sid, message, at)
+        fresh = [each for each in fresh if each[1].sid not in kept_out]
+        sids = [None if sid in kept_out else sid for sid in sids]
     if not fresh:
         return sids
     new = await store.insert(tx, [stored for _, stored, _ in fresh])
@@ -89,7 +100,8 @@ async def receive(
         if stored.sid not in new:
             continue
         if message.media:
-            files = [(new_sid("ME", at), media.content_type, media.data) for media in message.media]
+            clean = await guard.let_in(tx, stored.account_sid, stored.sid, message.media, at)
+            files = [(new_sid("ME", at), media.content_type, media.data) for media in clean]
             await store.insert_media(tx, stored.account_sid, stored.sid, files, at)
         await _answer_keyword(tx, stored, line, at)
         await jobs.enqueue(tx, [money.settle_job(stored.account_sid, stored.sid, "received")], at)
@@ -103,6 +115,12 @@ async def receive(
             )
             await jobs.enqueue(tx, [job], at)
     return sids
+
+
+async def _hear_stop(tx: Tx, account_sid: str, message: InboundMessage, at: datetime) -> None:
+    if keyword_of(message.body) == "STOP" and not e164.is_short_code(message.recipient):
+        pair = (account_sid, message.recipient, message.sender)
+        await store.set_opt_out(tx, *pair, opted_out=True, keyword=message.body.strip().upper(), at=at)
 
 
 async def _answer_keyword(tx: Tx, message: NewMessage, line: OwnedNumber, at: datetime) -> None:

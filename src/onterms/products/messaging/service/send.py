@@ -55,6 +55,7 @@ class Draft(msgspec.Struct, frozen=True):
     smart_encoded: bool = False
     force_delivery: bool = False
     direction: str = "outbound-api"
+    credential_sid: str = ""
 
 
 def is_web_url(text: str) -> bool:
@@ -113,6 +114,7 @@ def compose(draft: Draft) -> NewMessage:
         status_callback=draft.status_callback or None,
         valid_until=valid_until,
         at=draft.at,
+        credential_sid=draft.credential_sid,
     )
 
 
@@ -188,8 +190,9 @@ async def admit(
     await _break_loops(tx, composed, refused)
     # What is refused for another reason needs no funds.
     wanted = [message for message in composed if message.sid not in refused]
-    refused.update(await till.admit(tx, wanted))
-    await enqueue(tx, [message for message in composed if message.sid not in refused])
+    passed = await till.admit(tx, wanted)
+    refused.update(passed.refused)
+    await enqueue(tx, [message for message in composed if message.sid not in refused], passed.waiting)
     return refused
 
 
@@ -240,14 +243,20 @@ async def _refusals(
     return refused
 
 
-async def enqueue(tx: Tx, messages: Sequence[NewMessage]) -> None:
-    """Store messages with their jobs and events: one commit for whoever asks."""
+async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, datetime] | None = None) -> None:
+    """Store messages with their jobs and events: one commit for whoever asks.
+
+    Shapes: `waiting` says until when some have to wait, by SID.
+    """
+    due = waiting or {}
     if not messages:
         return
     at = messages[0].at
     # Files are fetched before the message takes its place at the carrier.
     steps = [
-        jobs.NewJob(FETCH_MEDIA if m.media_urls else DISPATCH, {"sid": m.sid}, account_sid=m.account_sid)
+        jobs.NewJob(
+            FETCH_MEDIA if m.media_urls else DISPATCH, {"sid": m.sid}, account_sid=m.account_sid, due_at=due.get(m.sid)
+        )
         for m in messages
     ]
     accepted = [
@@ -257,7 +266,9 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage]) -> None:
     await tx.together(store.inserting(messages), jobs.enqueuing(tx, steps, at), log.appending(tx, accepted, at))
 
 
-def draft_of(call_account: str, params: Mapping[str, Any], at: datetime, status_callback: str | None) -> Draft:
+def draft_of(
+    call_account: str, params: Mapping[str, Any], at: datetime, status_callback: str | None, credential_sid: str
+) -> Draft:
     """Make a draft of CreateMessage's parameters."""
     return Draft(
         account_sid=call_account,
@@ -269,5 +280,6 @@ def draft_of(call_account: str, params: Mapping[str, Any], at: datetime, status_
         validity_s=params.get("ValidityPeriod"),
         smart_encoded=bool(params.get("SmartEncoded")),
         force_delivery=bool(params.get("ForceDelivery")),
+        credential_sid=credential_sid if credential_sid != call_account else "",
         at=at,
     )

@@ -8,15 +8,19 @@ from onterms.products.numbers.service.applications import (
     list_applications,
     update_application,
 )
+from onterms.products.numbers.service.fees import RENEW_TASK, Fees
 from onterms.products.numbers.service.holding import (
+    QUARANTINE_TASK,
     FindAccount,
     OwnsResource,
     buy_in_area,
     buy_number,
+    end_quarantine,
     ensure_first_number,
     fetch_number,
     list_numbers,
     pretend_to_buy,
+    release_all,
     release_number,
     update_number,
 )
@@ -29,6 +33,9 @@ from onterms.products.numbers.service.stock import (
 )
 
 __all__ = [
+    "QUARANTINE_TASK",
+    "RENEW_TASK",
+    "Fees",
     "FindAccount",
     "OwnedCache",
     "OwnsResource",
@@ -37,6 +44,7 @@ __all__ = [
     "buy_number",
     "create_application",
     "delete_application",
+    "end_quarantine",
     "ensure_first_number",
     "fetch_application",
     "fetch_number",
@@ -48,6 +56,7 @@ __all__ = [
     "owned",
     "owner_of",
     "pretend_to_buy",
+    "release_all",
     "release_number",
     "require_country",
     "search_numbers",

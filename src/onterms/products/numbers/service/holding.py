@@ -1,14 +1,14 @@
 """Buying, configuring, transferring and releasing numbers."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from onterms.core import e164
 from onterms.core.db import Row, Tx
 from onterms.core.errors import NotFound, Unavailable
 from onterms.core.ids import SID, new_random_sid, new_sid
-from onterms.engines import log
+from onterms.engines import jobs, log
 from onterms.engines.api import Account, Caller, PageRequest
 from onterms.products.numbers import store
 from onterms.products.numbers.errors import (
@@ -40,11 +40,15 @@ from onterms.products.numbers.model import (
     partial_number,
     require_area_code,
 )
+from onterms.products.numbers.service.fees import Fees
 
 # Both are given at wiring time: other rooms keep accounts, addresses, trunks and bundles.
 FindAccount = Callable[[Tx, Caller, str], Awaitable[Account]]
 OwnsResource = Callable[[Tx, str, str], Awaitable[bool]]
 
+QUARANTINE_TASK: Final = "numbers.end_quarantine"
+# Ours: people go on writing to a number that they know, so the next holder does not get what was meant for the last.
+QUARANTINE: Final = timedelta(days=30)
 _APPLICATIONS: Final = ("sms_application_sid", "voice_application_sid")
 _RESOURCES: Final = {
     "address_sid": "AddressSid",
@@ -73,8 +77,11 @@ async def buy_number(
     *,
     kind: Kind | None,
     owns_resource: OwnsResource,
+    fees: Fees | None = None,
 ) -> Row:
     """Give one number of the stock to an account; of several buyers at once one gets it.
+
+    Shapes: `fees` charges its first month; without, it is given for nothing.
 
     Raises: InvalidNumber, NumberNotAvailable, WrongKind, AddressRequired, LocalAddressRequired and what settings raise.
     """
@@ -82,7 +89,7 @@ async def buy_number(
     stock = await store.stock_row(tx, number)
     if stock is None or stock["holder_sid"] is not None:
         raise NumberNotAvailable(number)
-    return await _hold(tx, account_sid, stock, changes, at, kind=kind, owns_resource=owns_resource)
+    return await _hold(tx, account_sid, stock, changes, at, kind=kind, owns_resource=owns_resource, fees=fees)
 
 
 async def buy_in_area(
@@ -94,6 +101,7 @@ async def buy_in_area(
     *,
     kind: Kind | None,
     owns_resource: OwnsResource,
+    fees: Fees | None = None,
 ) -> Row:
     """Give an account any local number of a North American area code.
 
@@ -103,7 +111,7 @@ async def buy_in_area(
     stock = await store.any_free(tx, countries=sorted(NORTH_AMERICA), kind=kind or "local", area_code=wanted)
     if stock is None:
         raise AreaCodeEmpty(wanted)
-    return await _hold(tx, account_sid, stock, changes, at, kind=kind, owns_resource=owns_resource)
+    return await _hold(tx, account_sid, stock, changes, at, kind=kind, owns_resource=owns_resource, fees=fees)
 
 
 async def _hold(
@@ -115,6 +123,7 @@ async def _hold(
     *,
     kind: Kind | None,
     owns_resource: OwnsResource,
+    fees: Fees | None = None,
 ) -> Row:
     number = stock["phone_number"]
     if kind is not None and stock["kind"] != kind:
@@ -127,6 +136,8 @@ async def _hold(
     if not await store.take(tx, number, sid):
         raise NumberNotAvailable(number)
     row = await store.insert_number(tx, account_sid, sid, stock, settings, at)
+    if fees is not None:
+        await fees.begin(tx, row, at)
     await log.append(tx, [number_bought(account_sid, sid, number, stock["price_ref"])], at)
     await store.announce(tx, [account_sid])
     return row
@@ -298,6 +309,29 @@ async def release_number(tx: Tx, account_sid: str, sid: str, at: datetime) -> No
     await store.put_back(tx, row["phone_number"], sid)
     await log.append(tx, [number_released(account_sid, sid, row["phone_number"], row["price_ref"])], at)
     await store.announce(tx, [account_sid])
+
+
+async def release_all(tx: Tx, account_sids: Sequence[str], at: datetime) -> list[str]:
+    """End all holds of accounts that closed and return the numbers; nobody gets one before its quarantine ends."""
+    rows = await store.release_numbers(tx, account_sids, at)
+    waiting = [
+        jobs.NewJob(
+            QUARANTINE_TASK,
+            {"phone_number": row["phone_number"], "holder_sid": row["sid"]},
+            due_at=at + QUARANTINE,
+        )
+        for row in rows
+    ]
+    await jobs.enqueue(tx, waiting, at)
+    told = [number_released(row["account_sid"], row["sid"], row["phone_number"], row["price_ref"]) for row in rows]
+    await log.append(tx, told, at)
+    await store.announce(tx, account_sids)
+    return [row["phone_number"] for row in rows]
+
+
+async def end_quarantine(tx: Tx, phone_number: str, holder_sid: str) -> None:
+    """Put a number of a closed account on sale again."""
+    await store.put_back(tx, phone_number, holder_sid)
 
 
 async def _owns_nothing(_tx: Tx, _account_sid: str, _sid: str) -> bool:
