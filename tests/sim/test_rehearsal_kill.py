@@ -68,7 +68,8 @@ def processes(install: Any) -> list[int]:
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_rehearsal_whose_process_is_killed_fails_and_the_next_one_runs(install: Any) -> None:
-    await install.start()
+    if not install.env:
+        await install.start()
     sid = await ask(install)
     after = await install.own("POST", SIMULATIONS, {"days": 1})
     await running(install, sid)

@@ -12,7 +12,7 @@ import pytest
 
 from onterms.business import accounts, agreements, customers
 from onterms.business.agreements.model import precedence, texts
-from onterms.business.agreements.model.binding import EVENTS, MOVES, STATES, Version, move
+from onterms.business.agreements.model.binding import EVENTS, MOVES, STATES, Binding, Version, binds_at, move
 from onterms.core.calendar import day_of
 from onterms.core.db import Database, Tx
 from onterms.core.errors import AuthenticationFailed, Refusal
@@ -691,6 +691,26 @@ class TestTable:
     ) -> None:
         found = move(state, event, _version(exempt, material))
         assert (None if found is None else found.next) == expected
+
+    @pytest.mark.parametrize(
+        ("declined", "accepted", "expected"),
+        [
+            (None, None, (3, 0)),
+            ((2, 12), None, None),
+            ((3, 12), None, (3, 0)),
+            ((2, 12), (5, 9), (5, 9)),
+            ((4, 12), (5, 9), (3, 0)),
+        ],
+    )
+    def test_declining_an_exempt_version_after_its_day_leaves_what_governed_before_as_it_was(
+        self, declined: tuple[int, int] | None, accepted: tuple[int, int] | None, expected: tuple[int, int] | None
+    ) -> None:
+        def at(day_and_hour: tuple[int, int] | None) -> datetime | None:
+            return None if day_and_hour is None else datetime(2030, 5, *day_and_hour, tzinfo=UTC)
+
+        state: Any = "accepted" if accepted else "declined" if declined else "exempt_effective"
+        binding = Binding("OR", "VR", "tos", state, None, None, date(2030, 5, 3), at(declined))
+        assert binds_at(_version("law", True), binding, at(accepted)) == at(expected)
 
 
 def _version(exempt: str | None, material: bool) -> Version:

@@ -331,6 +331,7 @@ class TestBreach:
         # A carrier that cannot be reached keeps a message waiting.
         fault = house.fault(kind="unreachable", **{"from": customer.number})
         waiting = customer.message(house.make_handset().number, "too late")
+        house.settle()
         ended = customer.fire("Terminations", case["sid"], "end", operator=True)
         requests.delete(f"{house.url}/simulator/v1/faults/{fault['id']}", timeout=WAIT_S)
         outcomes = steps(ended)
@@ -373,7 +374,8 @@ class TestClaims:
         for number in range(5):
             customer.message(handset.number, f"message {number}")
         house.settle()
-        move(house, midnight(month_after(first)) + timedelta(hours=12))
+        # An hour behind the number's own anniversary.
+        move(house, midnight(month_after(first)) + timedelta(hours=13))
         return customer, first
 
     def test_30_minutes_down_credit_a_tenth_of_the_months_fees(self, house: Any, join: Any) -> None:
@@ -406,6 +408,8 @@ class TestClaims:
             "until_on": day.isoformat(),
             "description": "arrived in the wrong order",
         }
+        # The taxes on the month's document are taken from the balance first.
+        house.settle()
         before = Decimal(customer.rest("GET", "/Balance.json").json()["balance"])
         claim = customer.post("NonConformityClaims", body)
         assert claim["docs_snapshot"].startswith("template")

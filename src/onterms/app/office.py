@@ -236,6 +236,10 @@ class Office:
 
         return replace(binding, handler=create)
 
+    async def held(self, tx: Tx, account_sids: Sequence[str]) -> set[str]:
+        """Return those of the accounts that a block of their customer's keeps from everything."""
+        return {sid for sid, state in (await self.standing.states(tx, account_sids)).items() if not state.can_change}
+
     def bindings(self) -> list[Binding]:
         """Return the contract's operations that these rooms serve."""
         return [*pricing.Api(self.prices, customers.customer_of).bindings(), *usage.bindings()]
@@ -287,6 +291,7 @@ class Office:
             name = self._outside.operator_name or "The operator"
             return invoicing.Party(name, _ENTITY_COUNTRIES[entity], address=self._outside.operator_address)
         name, address, country, vat_id = named
+        country = country or _ENTITY_COUNTRIES[entity]
         if not address and self._outside.operator_name:
             # The template's own rows have no address: nobody named a company yet.
             return invoicing.Party(self._outside.operator_name, country, vat_id, self._outside.operator_address)

@@ -86,7 +86,7 @@ def bindings_of(
     """Return every operation that the rooms serve."""
     served = [
         *office.bindings(),
-        *map(office.guarded, accounts.bindings(vault, authenticator)),
+        *map(office.guarded, accounts.bindings(vault, authenticator, office.held)),
         *numbers.bindings(find_account=accounts.account_for, fees=number_fees(office)),
         *monitor.bindings(),
         *messaging.Api(senders, links, messaging.Till(office.conduct.gate)).bindings(),

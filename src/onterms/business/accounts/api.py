@@ -1,12 +1,12 @@
 """Which operations this room serves, and the routes of the operator."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from onterms.business.accounts import wire
 from onterms.business.accounts.errors import InvalidClient
-from onterms.business.accounts.model import FirstCredentials
-from onterms.business.accounts.service import accounts, authentication, credentials
+from onterms.business.accounts.model import AccountRecord, FirstCredentials
+from onterms.business.accounts.service import accounts, authentication, credentials, lookups
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
 from onterms.core.vault import Vault
@@ -17,9 +17,17 @@ from onterms.engines.api.paging import Page
 _STATUS_REFUSED = {"Status": (21475, "Status must be active, suspended or closed")}
 
 
-def bindings(vault: Vault, authenticator: authentication.Authenticator) -> list[Binding]:
+# Those of some accounts that their customer's standing keeps from everything; they show as suspended.
+Held = Callable[[Tx, Sequence[str]], Awaitable[Collection[str]]]
+
+
+async def _none(tx: Tx, account_sids: Sequence[str]) -> Collection[str]:
+    return ()
+
+
+def bindings(vault: Vault, authenticator: authentication.Authenticator, held: Held = _none) -> list[Binding]:
     """Bind the operations of accounts, keys, tokens and OAuth apps."""
-    room = _Operations(vault, authenticator)
+    room = _Operations(vault, authenticator, held)
     served: list[Binding] = [
         _main("api_v2010:CreateAccount", room.create_account),
         _main("api_v2010:ListAccount", room.list_accounts),
@@ -106,31 +114,35 @@ def _main(operation_id: str, handler: Handler, **options: Any) -> Binding:
 
 
 class _Operations:
-    def __init__(self, vault: Vault, authenticator: authentication.Authenticator) -> None:
+    def __init__(self, vault: Vault, authenticator: authentication.Authenticator, held: Held) -> None:
         self._vault = vault
         self._authenticator = authenticator
+        self._held = held
 
     # Accounts
 
+    async def _shown(self, tx: Tx, record: AccountRecord) -> Mapping[str, Any]:
+        return wire.account(record, accounts.auth_token(self._vault, record), await self._held(tx, [record.sid]))
+
     async def create_account(self, tx: Tx, call: Call) -> Mapping[str, Any]:
         name = call.params.get("FriendlyName")
-        record = await accounts.create_subaccount(tx, self._vault, call.caller, name, call.at)
-        return wire.account(record, accounts.auth_token(self._vault, record))
+        return await self._shown(tx, await accounts.create_subaccount(tx, self._vault, call.caller, name, call.at))
 
     async def list_accounts(self, tx: Tx, call: Call) -> Page:
+        held = await self._held(tx, await lookups.family(tx, call.caller.account.sid))
         records = await accounts.list_accounts(
             tx,
             call.caller,
             call.paging,
             friendly_name=call.params.get("FriendlyName"),
             status=call.params.get("Status"),
+            held=list(held),
         )
-        rows = [wire.account(record, accounts.auth_token(self._vault, record)) for record in records]
+        rows = [wire.account(record, accounts.auth_token(self._vault, record), held) for record in records]
         return Page.of(call.paging, rows, key="sid", render=_same)
 
     async def fetch_account(self, tx: Tx, call: Call) -> Mapping[str, Any]:
-        record = await accounts.fetch_account(tx, call.caller, call.path["Sid"])
-        return wire.account(record, accounts.auth_token(self._vault, record))
+        return await self._shown(tx, await accounts.fetch_account(tx, call.caller, call.path["Sid"]))
 
     async def update_account(self, tx: Tx, call: Call) -> Mapping[str, Any]:
         record = await accounts.update_account(
@@ -141,7 +153,7 @@ class _Operations:
             status=call.params.get("Status"),
             at=call.at,
         )
-        return wire.account(record, accounts.auth_token(self._vault, record))
+        return await self._shown(tx, record)
 
     # Keys of the 2010 API, under the account in the path
 

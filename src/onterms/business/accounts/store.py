@@ -135,20 +135,33 @@ async def test_account(tx: Tx, account_sid: str) -> AccountRecord | None:
 
 
 async def list_accounts(
-    tx: Tx, account_sid: str, paging: PageRequest, *, friendly_name: str | None, status: str | None
+    tx: Tx,
+    account_sid: str,
+    paging: PageRequest,
+    *,
+    friendly_name: str | None,
+    status: str | None,
+    held: Sequence[str] = (),
 ) -> list[AccountRecord]:
-    """List an account and its subaccounts, newest first, up to one more than the page."""
+    """List an account and its subaccounts, newest first, up to one more than the page.
+
+    Shapes: `held` are those that count as suspended although their own status is active.
+    """
     condition, tail = paging.keyset("sid", 4)
     rows = await tx.fetch(
         f"""
         SELECT * FROM (SELECT {_ACCOUNT_COLUMNS} FROM {_ACCOUNT_TABLES}
                        WHERE a.sid = $1 OR (a.owner_sid = $1 AND NOT a.test)) AS family
-        WHERE ($2::text IS NULL OR friendly_name = $2) AND ($3::text IS NULL OR status = $3) AND {condition} {tail}
+        WHERE ($2::text IS NULL OR friendly_name = $2)
+          AND ($3::text IS NULL
+               OR $3 = CASE WHEN status = 'active' AND sid = ANY($5::text[]) THEN 'suspended' ELSE status END)
+          AND {condition} {tail}
         """,
         account_sid,
         friendly_name,
         status,
         paging.key,
+        list(held),
     )
     return [_record(row) for row in rows]
 

@@ -1,6 +1,6 @@
 """The shapes of accounts, tokens, keys and OAuth apps as the API shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
@@ -39,14 +39,14 @@ _SECONDARY_URL = "https://accounts.twilio.com/v1/AuthTokens/Secondary"
 _KEY_FLAGS = ("rest_api", "signing")
 
 
-def account(record: AccountRecord, auth_token: str) -> dict[str, Any]:
-    """Render an account with its primary auth token."""
+def account(record: AccountRecord, auth_token: str, held: Collection[str] = ()) -> dict[str, Any]:
+    """Render an account with its primary auth token; one of those `held` is no longer active."""
     base = f"/2010-04-01/Accounts/{record.sid}"
     return {
         "sid": record.sid,
         "owner_account_sid": record.owner_sid,
         "friendly_name": record.friendly_name,
-        "status": record.status,
+        "status": "suspended" if record.status == "active" and record.sid in held else record.status,
         "type": record.type,
         "auth_token": auth_token,
         "date_created": record.created_at,

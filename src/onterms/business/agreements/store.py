@@ -222,10 +222,10 @@ async def put_binding(tx: Tx, customer_sid: str, binding: Binding, at: datetime)
     await tx.execute(
         """
         INSERT INTO bindings (customer_sid, version_sid, document, state, notice_sid, given_on, effective_on,
-                              updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                              updated_at, declined_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (customer_sid, version_sid) DO UPDATE
-        SET state = $4, notice_sid = $5, given_on = $6, effective_on = $7, updated_at = $8
+        SET state = $4, notice_sid = $5, given_on = $6, effective_on = $7, updated_at = $8, declined_at = $9
         """,
         customer_sid,
         binding.version_sid,
@@ -235,6 +235,7 @@ async def put_binding(tx: Tx, customer_sid: str, binding: Binding, at: datetime)
         binding.given_on,
         binding.effective_on,
         at,
+        binding.declined_at,
     )
 
 
@@ -282,7 +283,8 @@ async def candidates(tx: Tx, customer_sid: str, document: str) -> list[tuple[Ver
     columns = ", ".join(f"v.{field.name}" for field in fields(Version))
     rows = await tx.fetch(
         f"""
-        SELECT {columns}, a.accepted_at, b.state AS b_state, b.notice_sid, b.given_on, b.effective_on
+        SELECT {columns}, a.accepted_at, b.state AS b_state, b.notice_sid, b.given_on, b.effective_on,
+               b.declined_at
         FROM document_versions v
              LEFT JOIN acceptances a ON a.version_sid = v.sid AND a.customer_sid = $1
              LEFT JOIN bindings b ON b.version_sid = v.sid AND b.customer_sid = $1
@@ -305,6 +307,7 @@ async def candidates(tx: Tx, customer_sid: str, document: str) -> list[tuple[Ver
                 row["notice_sid"],
                 row["given_on"],
                 row["effective_on"],
+                row["declined_at"],
             ),
             row["accepted_at"],
         )

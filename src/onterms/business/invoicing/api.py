@@ -6,12 +6,14 @@ from typing import Annotated
 from onterms.business import customers
 from onterms.business.customers import Mine
 from onterms.business.invoicing import store
+from onterms.business.invoicing.errors import NotAllowedNow
 from onterms.business.invoicing.service import closing, settling
 from onterms.business.invoicing.service.closing import Surroundings
 from onterms.business.invoicing.wire import einvoice, pdf, shapes
 from onterms.core.db import Tx
 from onterms.core.errors import InvalidParameter
 from onterms.core.money import is_currency
+from onterms.engines import ledger
 from onterms.engines.api.own import Created, OwnReply, OwnRequest, OwnRoute, Shows
 from onterms.engines.api.shapes import Items, Paging, page
 
@@ -86,6 +88,10 @@ class Api:
             await customers.require(tx, body.bill_to)
             if body.bill_to == mine.sid:
                 raise InvalidParameter("'bill_to' must be another customer")
+            funds = await ledger.balance(tx, mine.sid, (await customers.require(tx, mine.sid)).currency)
+            if funds is not None and funds.kind == "prepaid":
+                # Its balance pays for each use as it happens; billed to another, the use would be paid for twice.
+                raise NotAllowedNow("A customer that pays in advance is not billed through another", "3.4")
         profile = await closing.enroll(
             tx,
             self._surroundings,

@@ -1,6 +1,6 @@
 """The room's routes under /commercial/v1."""
 
-from onterms.business import customers
+from onterms.business import accounts, customers
 from onterms.business.standing import wire
 from onterms.business.standing.service import blocks
 from onterms.core.db import Tx
@@ -20,9 +20,10 @@ class Api:
         ]
 
     async def show(self, tx: Tx, request: OwnRequest, mine: customers.Mine) -> Items[wire.State]:
-        sids = await customers.accounts_of(tx, mine.sid)
+        mains = await customers.accounts_of(tx, mine.sid)
+        sids = [sid for main in mains for sid in await accounts.family(tx, main)]
         if request.caller is not None and request.caller.account.sid not in sids:
-            sids = [*sids, request.caller.account.sid]
+            sids.append(request.caller.account.sid)
         found = await blocks.states(tx, sids)
         return whole([wire.state(sid, found[sid]) for sid in sids])
 

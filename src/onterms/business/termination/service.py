@@ -89,9 +89,10 @@ class Terminations:
                 await self.book.fire(tx, notice.customer_sid, case.sid, event, {}, SYSTEM, at)
 
     async def is_ending(self, tx: Tx, customer_sid: str) -> bool:
-        """Tell whether notice of the end stands that waits for order forms: none of them renews itself any more."""
-        found = await self.book.list(tx, customer_sid, ["notice_given"])
-        return any(case.facts["kind_of_end"] == "convenience" for case in found)
+        """Tell whether the agreement is over, or its end waits for order forms: none of them renews itself any more."""
+        # The end and a form's own end may come at the same instant, in any order.
+        found = await self.book.list(tx, customer_sid, ["notice_given", "terminated"])
+        return any(case.state == "terminated" or case.facts["kind_of_end"] == "convenience" for case in found)
 
     async def look_again(self, tx: Tx, customer_sid: str, at: datetime) -> None:
         """Fix the days of ends under way anew, because order forms or hindrances changed."""

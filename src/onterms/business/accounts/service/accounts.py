@@ -104,10 +104,21 @@ async def create_subaccount(
 
 
 async def list_accounts(
-    tx: Tx, caller: Caller, paging: PageRequest, *, friendly_name: str | None, status: str | None
+    tx: Tx,
+    caller: Caller,
+    paging: PageRequest,
+    *,
+    friendly_name: str | None,
+    status: str | None,
+    held: Sequence[str] = (),
 ) -> Sequence[AccountRecord]:
-    """List the caller's account and its subaccounts, up to one more than the page."""
-    return await store.list_accounts(tx, caller.account.sid, paging, friendly_name=friendly_name, status=status)
+    """List the caller's account and its subaccounts, up to one more than the page.
+
+    Shapes: `held` are accounts that something above this room keeps from everything.
+    """
+    return await store.list_accounts(
+        tx, caller.account.sid, paging, friendly_name=friendly_name, status=status, held=held
+    )
 
 
 async def fetch_account(tx: Tx, caller: Caller, sid: str) -> AccountRecord:

@@ -70,6 +70,8 @@ class Binding:
     notice_sid: str | None
     given_on: date | None
     effective_on: date | None
+    # Kept when it is accepted after all: what held in between stays as it was.
+    declined_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +158,11 @@ def binds_at(version: Version, binding: Binding | None, accepted_at: datetime | 
     """Return the instant from which a version governs a customer, or None while it does not."""
     instants = [] if accepted_at is None else [accepted_at]
     # Its day is only there for earlier acceptors. Whether the timer of that day has run yet makes no difference.
-    if (
-        version.exempt_reason is not None
-        and binding is not None
-        and binding.effective_on is not None
-        and binding.state != "declined"
-    ):
+    if version.exempt_reason is not None and binding is not None and binding.effective_on is not None:
         # A day that had begun when it was published counts from then: nobody was told another text for its morning.
         begins = start_of(binding.effective_on)
-        instants.append(begins if version.published_at is None else max(begins, version.published_at))
+        begins = begins if version.published_at is None else max(begins, version.published_at)
+        # Who declines before its day keeps the old text; who declines later was bound by it all the same.
+        if binding.declined_at is None or binding.declined_at >= begins:
+            instants.append(begins)
     return min(instants, default=None)

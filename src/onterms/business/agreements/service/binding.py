@@ -293,7 +293,7 @@ class Bindings:
         row = move(binding.state, event, version)
         if row is None:
             return None
-        moved = replace(binding, state=row.next)
+        moved = replace(binding, state=row.next, declined_at=at if event == "decline" else binding.declined_at)
         await store.put_binding(tx, binding.customer_sid, moved, at)
         entry = audit.AuditEvent(
             scope=binding.customer_sid,
