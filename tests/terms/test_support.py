@@ -1,7 +1,7 @@
 """Support, changes, beta, resellers, partners and verification against the rows of the terms that are theirs."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from onterms.business.support.model import (
     TICKET,
     VERIFICATION,
 )
-from onterms.core.db import Tx
+from onterms.core.db import Database, Tx
 from onterms.core.errors import Refusal
 from onterms.engines import audit
 from onterms.ports.malware_scanner import EICAR, ScannerDown, TestFileScanner
@@ -294,3 +294,13 @@ async def test_2_1_e_with_the_scanner_down_and_fail_closed_media_answers_503(wor
     async with commerce.database.transaction() as tx:
         open_gate = room.MediaGate(Down(), fail_closed=False)
         assert await open_gate.inspect(tx, commerce.customer, "ME1", b"x", commerce.clock.now()) is None
+
+
+async def test_uses_of_two_days_that_are_written_at_once_leave_the_later_day(database: Database) -> None:
+    uses = room.EndpointUses()
+    first, later = datetime(2030, 3, 1, tzinfo=UTC), datetime(2030, 3, 20, tzinfo=UTC)
+    for at in (first, later):
+        uses.note("AC1", "CreateMessage", at)
+    async with database.transaction() as tx:
+        assert await uses.users_of(tx, ["CreateMessage"], later + timedelta(days=90)) == ["AC1"]
+        assert await uses.users_of(tx, ["CreateMessage"], later + timedelta(days=91)) == []

@@ -303,7 +303,9 @@ class EndpointUses:
         """Write what was noted since the last time."""
         written = sorted(self._new)
         if written:
-            await store.note_uses(tx, written)
+            # One row for each, the last day: a clock may have moved by days since the last time.
+            last = {(account_sid, operation): day for account_sid, operation, day in written}
+            await store.note_uses(tx, [(*key, day) for key, day in last.items()])
             tx.after_commit(lambda: self._new.difference_update(written))
 
     async def users_of(self, tx: Tx, operations: Sequence[str], at: datetime) -> list[str]:
