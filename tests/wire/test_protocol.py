@@ -65,6 +65,16 @@ def get(fresh_account):
     return fetch
 
 
+def test_plus_sign_that_curl_did_not_encode_is_taken_for_one(post, fresh_account, handset):
+    body = f"To={handset.number}&From={fresh_account.number}&Body=plain"
+    answer = post(body.encode())
+    assert (answer.status_code, answer.json()["to"], answer.json()["from"]) == (
+        201,
+        handset.number,
+        fresh_account.number,
+    )
+
+
 class TestFormats:
     @pytest.fixture
     def sent(self, client, fresh_account, handset):

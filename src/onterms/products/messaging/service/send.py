@@ -266,14 +266,21 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
     await tx.together(store.inserting(messages), jobs.enqueuing(tx, steps, at), log.appending(tx, accepted, at))
 
 
+def _address_text(text: str) -> str:
+    # A plus sign that a client did not encode, as curl -d does not, arrives as a space.
+    if text[:1] == " " and text[1:].isdecimal():
+        return "+" + text[1:]
+    return text.strip()
+
+
 def draft_of(
     call_account: str, params: Mapping[str, Any], at: datetime, status_callback: str | None, credential_sid: str
 ) -> Draft:
     """Make a draft of CreateMessage's parameters."""
     return Draft(
         account_sid=call_account,
-        recipient=params.get("To", "").strip(),
-        sender=params.get("From", "").strip(),
+        recipient=_address_text(params.get("To", "")),
+        sender=_address_text(params.get("From", "")),
         body=params.get("Body", ""),
         media_urls=tuple(url for url in params.get("MediaUrl", ()) if url),
         status_callback=status_callback,
