@@ -1,12 +1,13 @@
 """How many messages a second are accepted durably: POST Messages with wrk, beside a bare server on the same stack.
 
-    python bench/bench_accept.py [--seconds 8] [--rounds 3] [--connections 32,128] [--variants bare,api,one,two]
+    python bench/bench_accept.py [--seconds 8] [--rounds 3] [--connections 32,128] [--variants bare,api,free,one,two]
 
 The bound is one raw ASGI route on uvicorn (httptools, uvloop) that reads the same requests and answers 201 with a body
 of the same size: what the stack itself can do. The variants are
 
     bare   the bound
     api    the api role alone; nobody sends what it accepts
+    free   the same at prices of nothing, so that no funds are held: what the holds cost
     one    api and worker in one process, the default
     two    an api and a worker process on one database
 
@@ -50,7 +51,7 @@ sys.path.insert(0, str(HERE.parent / "src"))
 
 from onterms.app.postgres import EmbeddedPostgres  # noqa: E402
 
-ROLES = {"api": ["api"], "one": ["api,worker"], "two": ["api", "worker"]}
+ROLES = {"api": ["api"], "free": ["api"], "one": ["api,worker"], "two": ["api", "worker"]}
 # Ranges of mobile or undistinguished numbers, so that none is refused as a landline.
 RECIPIENTS = {
     "us": ["+1415#######", "+1212#######", "+1305#######", "+1702#######", "+1512#######", "+1206#######"],
@@ -152,14 +153,24 @@ async def house(variant: str, server_dsn: str, folder: Path) -> AsyncIterator[Ta
         "ONTERMS_PORT": str(port),
     }
     processes: list[subprocess.Popen[bytes]] = []
+
+    async def start(roles: str) -> None:
+        command = [sys.executable, "-m", "onterms.app.cli", "up", "--roles", roles]
+        # One data folder, for the key files; names of their own, for the leases.
+        names = environment | {"ONTERMS_NODE": f"bench-{roles}"}
+        processes.append(subprocess.Popen(command, env=names, stdout=subprocess.DEVNULL))  # noqa: ASYNC220
+        await answering(f"http://127.0.0.1:{port}/healthz", processes)
+
     try:
+        if variant == "free":
+            await start("api")
+            end([processes.pop()])
+            database = await asyncpg.connect(dsn)
+            await database.execute("UPDATE list_prices SET micros = 0; UPDATE surcharge_rules SET micros = 0")
+            await database.close()
         for roles in ROLES[variant]:
-            command = [sys.executable, "-m", "onterms.app.cli", "up", "--roles", roles]
-            # One data folder, for the key files; names of their own, for the leases.
-            names = environment | {"ONTERMS_NODE": f"bench-{roles}"}
-            processes.append(subprocess.Popen(command, env=names, stdout=subprocess.DEVNULL))  # noqa: ASYNC220
             # The first one makes the tables and the keys, and the second finds them.
-            await answering(f"http://127.0.0.1:{port}/healthz", processes)
+            await start(roles)
         exports = json.loads((data / "env.json").read_text())
         database = await asyncpg.connect(dsn)
         sid, token = exports["TWILIO_ACCOUNT_SID"], exports["TWILIO_AUTH_TOKEN"]
@@ -368,7 +379,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8, help="length of one run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", default="32,128")
-    parser.add_argument("--variants", default="bare,api,one,two", help="which, in which order")
+    parser.add_argument("--variants", default="bare,api,free,one,two", help="which, in which order")
     parser.add_argument("--recipients", choices=sorted(RECIPIENTS), default="us")
     parser.add_argument("--dsn", help="a PostgreSQL to use, as a role that may create databases")
     parser.add_argument("--body-bytes", type=int, default=830, help="size of the bound's answer")
