@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from onterms.engines.api.bodies import Check, compile_body
 from onterms.engines.api.parameters import Parser, compile_day_parser, compile_parser
 from onterms.engines.api.rendering import Renderer, compile_renderer, singular_name
 
@@ -65,6 +66,8 @@ class Operation:
     # What every request of the operation is asked for.
     required_query: tuple[Parameter, ...] = ()
     required_body: tuple[Parameter, ...] = ()
+    # What a JSON body must be.
+    check_body: Check | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,7 @@ def _compile_operation(
         document=document,
         required_query=tuple(parameter for parameter in query.values() if parameter.required),
         required_body=tuple(parameter for parameter in body.values() if parameter.required),
+        check_body=compile_body(document, body_schema) if body_type == "json" and body_schema is not None else None,
     )
 
 

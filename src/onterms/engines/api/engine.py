@@ -22,6 +22,7 @@ from onterms.core.errors import (
     TooManyRequests,
 )
 from onterms.core.ids import new_random_sid
+from onterms.engines.api.bodies import InvalidField
 from onterms.engines.api.calls import Account, Binding, Call, Caller, Reply
 from onterms.engines.api.contract import Operation, Parameter
 from onterms.engines.api.paging import Page, PageRequest, page_links, page_request
@@ -310,7 +311,7 @@ class Engine:
                 _read(operation.body, pairs, params, binding)
             _require(operation.required_body, params, binding)
         elif operation.body_type == "json":
-            params.update(_json_object(request.body))
+            params.update(_json_object(request.body, operation, binding))
         _require(operation.required_query, params, binding)
         paging = page_request(params, operation.page_size_max) if operation.paging != "none" else _NO_PAGING
         headers = {
@@ -451,13 +452,21 @@ def _require(required: Sequence[Parameter], params: Mapping[str, Any], binding: 
             raise _refused(parameter, binding, f"Missing required parameter {parameter.name}")
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes, operation: Operation, binding: Binding) -> dict[str, Any]:
     try:
         value = decode_json(body) if body else {}
     except ValueError:
         raise InvalidParameter("The request body is not JSON") from None
     if not isinstance(value, dict):
         raise InvalidParameter("The request body must be a JSON object")
+    if operation.check_body is not None:
+        try:
+            operation.check_body(value, "")
+        except InvalidField as error:
+            known = binding.refusals.get(error.name)
+            if known is None:
+                raise
+            raise Refusal(known[1], code=known[0]) from None
     return value
 
 
