@@ -334,7 +334,102 @@ async def trigger(world: World, tenant: Tenant) -> str:
     return str((await world.row(tenant, "api_v2010:CreateUsageTrigger", **given))["sid"])
 
 
+async def service(world: World, tenant: Tenant) -> str:
+    return str((await world.row(tenant, "messaging_v1:CreateService", FriendlyName="Exemplar"))["sid"])
+
+
+def for_service(make: SidMaker | None = None, name: str = "", **params: Any) -> Maker:
+    """A service, and for a parameter of that name what stands in no pool yet."""
+
+    async def made(world: World, tenant: Tenant) -> Made:
+        given = {name: await make(world, tenant)} if make else {}
+        return Made({"ServiceSid": await service(world, tenant)}, {**given, **params})
+
+    return made
+
+
+def in_pool(noun: str, make: SidMaker | None = None, **params: Any) -> Maker:
+    """One sender of a pool that has two of its kind, where it may."""
+
+    async def made(world: World, tenant: Tenant) -> Made:
+        path = {"ServiceSid": await service(world, tenant)}
+        for place in range(1 if noun == "AlphaSender" else 2):
+            given = {"PhoneNumberSid": await make(world, tenant)} if make else {"AlphaSender": f"Acme{place}", **params}
+            row = await world.row(tenant, f"messaging_v1:Create{noun}", path=path, **given)
+        return Made({**path, "Sid": row["sid"]})
+
+    return made
+
+
+async def shortening(world: World, tenant: Tenant) -> Made:
+    service_sid = await service(world, tenant)
+    path = {"MessagingServiceSid": service_sid}
+    row = await world.row(tenant, "messaging_v1:FetchLinkshorteningMessagingServiceDomainAssociation", path=path)
+    return Made({**path, "DomainSid": row["domain_sid"]})
+
+
+async def domain_config(world: World, tenant: Tenant) -> Made:
+    made = await shortening(world, tenant)
+    return Made({"DomainSid": made.path["DomainSid"]}, {"CallbackUrl": "https://example.com/clicked"})
+
+
+async def shown_domain_config(world: World, tenant: Tenant) -> Made:
+    return Made((await domain_config(world, tenant)).path)
+
+
+TEMPLATE = {"language": "en", "types": {"twilio/text": {"body": "Hello {{1}}!"}}, "variables": {"1": "Ann"}}
+
+
+async def template(world: World, tenant: Tenant) -> str:
+    row = await world.row(tenant, "content_v1:CreateContent", friendly_name="exemplar", **TEMPLATE)
+    return str(row["sid"])
+
+
+async def submission(world: World, tenant: Tenant) -> Made:
+    return Made({"ContentSid": await template(world, tenant)}, {"name": "exemplar", "category": "UTILITY"})
+
+
+_SENDERS: Mapping[str, Maker] = {
+    "PhoneNumber": in_pool("PhoneNumber", number()),
+    "AlphaSender": in_pool("AlphaSender"),
+    "DestinationAlphaSender": in_pool("DestinationAlphaSender", IsoCountryCode="FR"),
+}
+_DOMAIN_OF = "messaging_v1:{}LinkshorteningMessagingService{}"
+
 EXEMPLARS: dict[str, Exemplar] = {
+    "messaging_v1:CreateService": Exemplar(with_params(FriendlyName="Exemplar")),
+    "messaging_v1:FetchService": Exemplar(by_sid(service)),
+    "messaging_v1:UpdateService": Exemplar(by_sid(service, FriendlyName="Renamed")),
+    "messaging_v1:DeleteService": Exemplar(by_sid(service)),
+    "messaging_v1:ListService": Exemplar(listed(service)),
+    "messaging_v1:FetchUsecase": Exemplar(with_params()),
+    "messaging_v1:CreatePhoneNumber": Exemplar(for_service(number(), "PhoneNumberSid"), {"PhoneNumberSid": number()}),
+    "messaging_v1:CreateAlphaSender": Exemplar(for_service(AlphaSender="Acme")),
+    "messaging_v1:CreateDestinationAlphaSender": Exemplar(for_service(AlphaSender="Acme", IsoCountryCode="FR")),
+    **{f"messaging_v1:Fetch{noun}": Exemplar(make) for noun, make in _SENDERS.items()},
+    **{f"messaging_v1:Delete{noun}": Exemplar(make) for noun, make in _SENDERS.items()},
+    **{
+        # A service has one alpha sender for everywhere.
+        f"messaging_v1:List{noun}": Exemplar(listed(make, "ServiceSid"), pages=noun != "AlphaSender")
+        for noun, make in _SENDERS.items()
+    },
+    "messaging_v1:FetchDomainConfig": Exemplar(shown_domain_config),
+    "messaging_v1:UpdateDomainConfig": Exemplar(domain_config),
+    "messaging_v1:FetchDomainConfigMessagingService": Exemplar(shortening),
+    _DOMAIN_OF.format("Fetch", "DomainAssociation"): Exemplar(shortening),
+    _DOMAIN_OF.format("Create", ""): Exemplar(shortening),
+    _DOMAIN_OF.format("Delete", ""): Exemplar(shortening),
+    "api_v2010:CreateMessageFeedback": Exemplar(by_sid(message, "MessageSid", Outcome="confirmed")),
+    "content_v1:CreateContent": Exemplar(with_params(**TEMPLATE)),
+    "content_v1:FetchContent": Exemplar(by_sid(template)),
+    "content_v1:UpdateContent": Exemplar(by_sid(template, **TEMPLATE)),
+    "content_v1:DeleteContent": Exemplar(by_sid(template)),
+    "content_v1:ListContent": Exemplar(listed(template)),
+    "content_v1:ListContentAndApprovals": Exemplar(listed(template)),
+    "content_v2:ListContent": Exemplar(listed(template)),
+    "content_v2:ListContentAndApprovals": Exemplar(listed(template)),
+    "content_v1:CreateApprovalCreate": Exemplar(submission),
+    "content_v1:FetchApprovalFetch": Exemplar(by_sid(template)),
     "api_v2010:FetchBalance": Exemplar(with_params()),
     **{
         f"api_v2010:ListUsageRecord{period}": Exemplar(with_params())
@@ -398,7 +493,9 @@ EXEMPLARS: dict[str, Exemplar] = {
     "api_v2010:ListIncomingPhoneNumberLocal": Exemplar(listed(number())),
     "api_v2010:ListIncomingPhoneNumberTollFree": Exemplar(listed(number("TollFree"))),
     "api_v2010:ListIncomingPhoneNumberMobile": Exemplar(listed(number("Mobile", "GB"))),
-    "api_v2010:CreateMessage": Exemplar(new_message, {"ApplicationSid": application}),
+    "api_v2010:CreateMessage": Exemplar(
+        new_message, {"ApplicationSid": application, "MessagingServiceSid": service, "ContentSid": template}
+    ),
     "api_v2010:FetchMessage": Exemplar(by_sid(message)),
     "api_v2010:UpdateMessage": Exemplar(by_sid(ended_message, Body="")),
     "api_v2010:DeleteMessage": Exemplar(by_sid(ended_message)),

@@ -156,10 +156,9 @@ class TestRefusals:
         with refused(20404, 404):
             stranger.api.accounts(fresh_account.sid).messages(sent.sid).fetch()
 
-    def test_operation_no_room_serves_is_answered_with_501(self, client, fresh_account, handset, refused):
-        sent = client.messages.create(to=handset.number, from_=fresh_account.number, body="x")
+    def test_operation_no_room_serves_is_answered_with_501(self, client, refused):
         with refused(20501, 501):
-            client.messages(sent.sid).feedback.create(outcome="confirmed")
+            client.messaging.v1.deactivations().fetch()
 
 
 class TestList:

@@ -28,6 +28,10 @@ class SignedMediaLinks:
         path = f"/media/{account_sid}/{message_sid}/{sid}"
         return f"{self.base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
 
+    def short(self, code: str) -> str:
+        """Return the address under which a short link is followed."""
+        return f"{self.base_url}/l/{code}"
+
     def _sign(self, path: str, expires: int) -> str:
         return self._vault.mac("media link", f"{path} {expires}".encode()).hex()
 

@@ -44,7 +44,7 @@ from onterms.engines import jobs, log
 from onterms.engines.api import Binding, Engine, Limits, OwnRoute, load
 from onterms.engines.api.openapi import document_route
 from onterms.ports.message_carrier import MessageCarrier
-from onterms.products import messaging, monitor, numbers
+from onterms.products import content, messaging, monitor, numbers
 
 _log = logging.getLogger("onterms")
 
@@ -89,6 +89,7 @@ def bindings_of(
         *map(office.guarded, accounts.bindings(vault, authenticator, office.held)),
         *numbers.bindings(find_account=accounts.account_for, fees=number_fees(office)),
         *monitor.bindings(),
+        *content.bindings(),
         *messaging.Api(senders, links, messaging.Till(office.conduct.gate)).bindings(),
     ]
     return [office.exit.watched(office.exit.guarded(binding)) for binding in served]
@@ -108,6 +109,7 @@ def own_routes_of(
         *accounts.own_routes(vault, office.account_made),
         *office.routes(authenticator),
         *rehearsal.Api(database, rehearsals).routes(),
+        *messaging.service_routes(),
         *SimulatorApi(simulator).routes(),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
     ]
@@ -225,6 +227,7 @@ class House:
         )
         if "worker" in settings.roles:
             tasks.register(self.worker)
+            content.register(self.worker)
             simulator.register(self.worker)
             office.register(
                 self.worker, messaging.still_due, callbacks, authenticator.signing_token, messaging.note_costs
@@ -342,6 +345,7 @@ class House:
         clock = sandbox_clock if "worker" in settings.roles else None
         edge.mount(own_routes_of(vault, authenticator, database, self.office, self.rehearsals, simulator, clock))
         edge.mount(links.routes())
+        edge.mount(messaging.link_routes())
         edge.mount(page.routes())
         pages = OperatorPages(
             database,

@@ -21,6 +21,7 @@ _LEFT_OUT = frozenset(
         "log_consumers",
         "log_epoch",
         "message_cookies",
+        "message_feedback",
         "message_media",
         "oauth_access_tokens",
         "oauth_apps",
@@ -29,7 +30,7 @@ _LEFT_OUT = frozenset(
         "simulations",
     }
 )
-_LEFT_OUT_PREFIXES = ("events", "mailbox_", "payment_simulator_", "simulator_", "letterbox")
+_LEFT_OUT_PREFIXES = ("content_", "events", "mailbox_", "payment_simulator_", "simulator_", "letterbox", "messaging_")
 
 # What a customer's row is told by, where it is not customer_sid or account_sid. $1 is the customer's SID, $2 its
 # accounts.

@@ -31,12 +31,14 @@ OPERATOR_TABLES = frozenset(
 # Clause 4.1 and DPA.8: what a deletion takes, in an order that foreign keys allow. Content, what identifies end users,
 # and the log of what became of it all, in which calls of webhooks stand with their bodies.
 CONTENT = (
-    *("message_media", "messages", "message_cookies", "end_user_marks", "end_users", "consents"),
+    *("message_media", "message_feedback", "messages", "message_cookies", "end_user_marks", "end_users", "consents"),
+    *("messaging_scheduled", "messaging_links", "messaging_sticky_senders"),
     *("aup_hits", "usage_quarantine", "alerts", "events"),
 )
 # Settings and credentials, without which an account that is still open could not work.
 OF_CLOSED = (
     *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
+    *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
 )
 DELETED = (*CONTENT, *OF_CLOSED)

@@ -1,6 +1,8 @@
 """Messaging: SMS and MMS accepted, sent, received, reported and kept."""
 
 from onterms.products.messaging.api import Api
+from onterms.products.messaging.api.services import link_routes
+from onterms.products.messaging.api.services import own_routes as service_routes
 from onterms.products.messaging.service.closing import refuse_waiting, settle_now
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.service.inspecting import Guard
@@ -23,8 +25,10 @@ __all__ = [
     "Tasks",
     "Till",
     "fetch_media",
+    "link_routes",
     "note_costs",
     "refuse_waiting",
+    "service_routes",
     "settle_now",
     "spells",
     "still_due",

@@ -148,3 +148,101 @@ class NotCancelable(Refusal):
 
     code = 30409
     status = 409
+
+
+class ServiceHasNoSenders(Refusal):
+    """The pool of the Messaging Service is empty."""
+
+    code = 21704
+
+
+class NoSenderFits(Refusal):
+    """Nobody in the pool of the Messaging Service can serve this recipient."""
+
+    code = 21703
+
+
+class NotInPool(Refusal):
+    """From is not in the pool of the Messaging Service."""
+
+    code = 21711
+
+
+class AlreadyInPool(Refusal):
+    """The sender is in this Messaging Service's pool."""
+
+    code = 21710
+    status = 409
+
+
+class InAnotherPool(Refusal):
+    """The number is in another Messaging Service's pool."""
+
+    code = 21712
+    status = 409
+
+
+class PoolFull(Refusal):
+    """The pool holds as many senders as it may."""
+
+    code = 21714
+
+
+class CannotMessage(Refusal):
+    """The number carries no messages."""
+
+    code = 21715
+
+
+class InvalidAlphaSender(Refusal):
+    """The alphanumeric sender is not written as one."""
+
+    code = 21709
+
+
+class InvalidUsecase(Refusal):
+    """The use case of a Messaging Service is none of the known ones."""
+
+    code = 21713
+
+
+class SendAtMissing(Refusal):
+    """A schedule type without a time."""
+
+    code = 35111
+
+
+class SendAtOutOfBounds(Refusal):
+    """The time is too near, too far, or not a time."""
+
+    code = 35114
+
+
+class ScheduleWithoutService(Refusal):
+    """Only messages of a Messaging Service can be scheduled."""
+
+    code = 35118
+
+
+class TooManyScheduled(Refusal):
+    """The account has as many scheduled messages as it may."""
+
+    code = 35125
+
+
+class ContentRequiredForVariables(Refusal):
+    """ContentVariables without ContentSid."""
+
+    code = 21654
+
+
+class FallbackFromRefused(Refusal):
+    """FallbackFrom is for services with an RCS sender."""
+
+    code = 21664
+
+
+class LinksNotShortened(Refusal):
+    """ShortenUrls without a short domain."""
+
+    code = 30124

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -18,8 +18,19 @@ from onterms.ports.message_carrier import InboundMessage, MessageCarrier, Outbou
 from onterms.products import monitor
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import Change, Message
-from onterms.products.messaging.service import deliver, inspecting, money, receive, respond, send
+from onterms.products.messaging.service import (
+    choosing,
+    deliver,
+    inspecting,
+    links,
+    money,
+    pool,
+    receive,
+    respond,
+    send,
+)
 from onterms.products.messaging.service.history import MediaLinks
+from onterms.products.messaging.store import pools
 
 _log = logging.getLogger("onterms.messaging")
 
@@ -103,10 +114,48 @@ class Tasks:
     def register(self, worker: jobs.Worker) -> None:
         """Join the handlers to a worker."""
         worker.register(send.DISPATCH, self.dispatch, batch_max=200, concurrency=2)
+        worker.register(send.CHOOSE_SENDER, self.choose_sender, batch_max=200, concurrency=1)
+        worker.register(links.LINK_CLICKED, self.link_clicked, batch_max=1, concurrency=32)
         worker.register(send.FETCH_MEDIA, self.fetch_media, batch_max=1, concurrency=16)
         worker.register(deliver.STATUS_CALLBACK, self.status_callback, batch_max=1, concurrency=128)
         worker.register(money.SETTLE, self.settle, batch_max=200, concurrency=1)
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
+
+    async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Give the messages of Messaging Services their senders, in their time."""
+        async with run.transaction() as tx:
+            credentials = {_key(job): job.payload.get("credential_sid", "") for job in batch}
+            await choosing.choose(tx, self._with.senders, self._with.till, credentials, self._at())
+            await run.complete(tx, batch)
+
+    async def link_clicked(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Report that somebody followed a short link."""
+        for job in batch:
+            account_sid = job.account_sid or ""
+            async with run.transaction() as tx:
+                click = await links.click_of(tx, account_sid, job.payload)
+            if click is None:
+                continue
+            url, fields = click
+            answer = await self._with.callbacks.call(
+                Callback(
+                    account_sid=account_sid,
+                    url=url,
+                    method="POST",
+                    params=list(fields.items()),
+                    signing_token=await self._with.accounts.signing_token(account_sid),
+                    idempotency_token=job.payload["token"],
+                )
+            )
+            async with run.transaction() as tx:
+                now = self._at()
+                sid = fields["message_sid"]
+                await _log_attempts(tx, account_sid, sid, "click", answer.attempts, now)
+                if answer.error_code is not None:
+                    last = answer.attempts[-1] if answer.attempts else None
+                    alert = respond.alert_of(account_sid, sid, answer.error_code, answer.error, last)
+                    await monitor.record(tx, [alert], now)
+                await run.complete(tx, [job])
 
     async def dispatch(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Hand queued messages to the carrier and record its answers.
@@ -298,18 +347,24 @@ class Tasks:
                     continue
                 line = (await self._with.lines(tx, [message["recipient"]])).get(message["recipient"])
                 statuses = await self._with.accounts.statuses(tx, [account_sid])
+                # So may the service, whose messages are then the number's.
+                service_sid = message["messaging_service_sid"]
+                service = await pools.fetch_service(tx, account_sid, service_sid) if service_sid else None
                 # The number may have been given up, or the account stopped, since the message came.
                 if line is None or line.account_sid != account_sid or statuses.get(account_sid) != "active":
                     continue
                 media = await store.media_sids(tx, account_sid, sid)
                 cookies = await store.cookies(tx, account_sid, message["recipient"], message["sender"], self._at())
+            line = replace(line, sms=pool.webhook_of(line, service))
+            if not line.sms.url:
+                continue
             token = await self._with.accounts.signing_token(account_sid)
             conversation = respond.Conversation(
                 self._with.callbacks,
                 self._with.clock,
                 message,
                 line,
-                respond.inbound_params(message, line, media),
+                respond.inbound_params(message, line, media, job.payload.get("opt_out_type")),
                 signing_token=token,
                 idempotency_token=job.payload["token"],
                 cookies=cookies,

@@ -124,6 +124,7 @@ def callback_job(message: Row, done_at: datetime | None) -> jobs.NewJob:
             "error_code": message["error_code"],
             "done_at": done_at.strftime("%y%m%d%H%M") if done_at and message["status"] in TERMINAL else None,
             "token": idempotency_token(),
+            "service": message["messaging_service_sid"],
         },
         account_sid=message["account_sid"],
         # One at a time for each message, so that its statuses arrive in order.
@@ -179,6 +180,8 @@ def callback_params(account_sid: str, payload: Mapping[str, object]) -> list[tup
     ]
     if payload.get("error_code"):
         params.append(("ErrorCode", str(payload["error_code"])))
+    if payload.get("service"):
+        params.append(("MessagingServiceSid", str(payload["service"])))
     if payload.get("done_at"):
         params.append(("RawDlrDoneDate", str(payload["done_at"])))
     return params

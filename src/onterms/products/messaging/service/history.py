@@ -11,13 +11,18 @@ from onterms.engines.api import PageRequest
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import TERMINAL, Change, may_follow
 from onterms.products.messaging.service.deliver import record_changes
+from onterms.products.messaging.store import pools
 
 
 class MediaLinks(Protocol):
-    """Make the address under which a carrier fetches a stored file; the app knows the door and the key."""
+    """Make the addresses of stored files and of short links; the app knows the door and the key."""
 
     def link(self, account_sid: str, message_sid: str, sid: str) -> str:
         """Return a signed, expiring URL."""
+        ...
+
+    def short(self, code: str) -> str:
+        """Return the address under which a short link is followed."""
         ...
 
 
@@ -59,7 +64,14 @@ async def cancel(tx: Tx, account_sid: str, sid: str, at: datetime) -> Row:
     if message["status"] != "scheduled" or not may_follow(message["status"], "canceled"):
         raise errors.NotCancelable(f"This message cannot be canceled: it is {message['status']}")
     moved = await record_changes(tx, [Change(account_sid, sid, "canceled")], at)
+    await pools.end_waiting(tx, [(account_sid, sid)])
     return moved[0]
+
+
+async def feed_back(tx: Tx, account_sid: str, sid: str, outcome: str, at: datetime) -> Row:
+    """Record whether a message reached its purpose. Raises: NotFound."""
+    await fetch(tx, account_sid, sid)
+    return await pools.set_feedback(tx, account_sid, sid, outcome, at)
 
 
 async def delete(tx: Tx, account_sid: str, sid: str, at: datetime) -> None:

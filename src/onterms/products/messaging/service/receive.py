@@ -4,15 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 from onterms.core import e164
-from onterms.core.db import Tx
+from onterms.core.db import Row, Tx
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
 from onterms.ports.message_carrier import InboundMessage
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import REPLIES, Keyword, NewMessage, keyword_of
-from onterms.products.messaging.service import inspecting, money
+from onterms.products.messaging.service import inspecting, money, pool
 from onterms.products.messaging.service.deliver import idempotency_token
 from onterms.products.messaging.service.send import enqueue
+from onterms.products.messaging.store import pools
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
@@ -44,6 +45,9 @@ async def receive(
     """
     owned = await lines(tx, list({message.recipient for message in inbound}))
     standing = await statuses(tx, list({line.account_sid for line in owned.values()}))
+    services = await pools.services_of_numbers(
+        tx, [(line.account_sid, line.phone_number, line.sid) for line in owned.values()]
+    )
     sids: list[str | None] = []
     fresh: list[tuple[InboundMessage, NewMessage, OwnedNumber]] = []
     for message in inbound:
@@ -51,9 +55,10 @@ async def receive(
         if line is None:
             sids.append(None)
             continue
+        service = services.get((line.account_sid, line.phone_number))
         if standing.get(line.account_sid) != "active":
             sids.append(None)
-            await _hear_stop(tx, line.account_sid, message, at)
+            await _hear_stop(tx, line.account_sid, message, service, at)
             continue
         stored = NewMessage(
             account_sid=line.account_sid,
@@ -72,6 +77,7 @@ async def receive(
             carrier=message.carrier,
             carrier_id=message.carrier_id,
             num_media=len(message.media),
+            messaging_service_sid=None if service is None else service["sid"],
         )
         fresh.append((message, stored, line))
         sids.append(stored.sid)
@@ -79,7 +85,8 @@ async def receive(
     if kept_out:
         for message, stored, line in fresh:
             if stored.sid in kept_out:
-                await _hear_stop(tx, line.account_sid, message, at)
+                service = services.get((line.account_sid, line.phone_number))
+                await _hear_stop(tx, line.account_sid, message, service, at)
         fresh = [each for each in fresh if each[1].sid not in kept_out]
         sids = [None if sid in kept_out else sid for sid in sids]
     if not fresh:
@@ -103,13 +110,20 @@ async def receive(
             clean = await guard.let_in(tx, stored.account_sid, stored.sid, message.media, at)
             files = [(new_sid("ME", at), media.content_type, media.data) for media in clean]
             await store.insert_media(tx, stored.account_sid, stored.sid, files, at)
-        await _answer_keyword(tx, stored, line, at)
+        service = services.get((line.account_sid, line.phone_number))
+        keyword = await _answer_keyword(tx, stored, line, service, at)
         await jobs.enqueue(tx, [money.settle_job(stored.account_sid, stored.sid, "received")], at)
-        if line.sms.url:
+        if pool.webhook_of(line, service).url:
+            has_own_words = service is not None and service["opt_out"] is not None
             # In the order they came, one conversation's messages reach the webhook.
             job = jobs.NewJob(
                 INBOUND_WEBHOOK,
-                {"sid": stored.sid, "token": idempotency_token()},
+                {
+                    "sid": stored.sid,
+                    "token": idempotency_token(),
+                    # Twilio docs, Advanced Opt-Out: said only where the service has its own words.
+                    "opt_out_type": keyword if has_own_words else None,
+                },
                 account_sid=stored.account_sid,
                 order_key=f"{stored.recipient}|{stored.sender}",
             )
@@ -117,43 +131,65 @@ async def receive(
     return sids
 
 
-async def _hear_stop(tx: Tx, account_sid: str, message: InboundMessage, at: datetime) -> None:
-    if keyword_of(message.body) == "STOP" and not e164.is_short_code(message.recipient):
-        pair = (account_sid, message.recipient, message.sender)
-        await store.set_opt_out(tx, *pair, opted_out=True, keyword=message.body.strip().upper(), at=at)
-
-
-async def _answer_keyword(tx: Tx, message: NewMessage, line: OwnedNumber, at: datetime) -> None:
-    """Keep the block list and send the default reply; the message itself still goes to the webhook."""
-    keyword = keyword_of(message.body)
+def _keyword(message_body: str, recipient: str, service: Row | None) -> Keyword | None:
     # Twilio support 223181748: a short code standing alone handles its own keywords.
-    if keyword is None or e164.is_short_code(message.recipient):
-        return
+    if service is None and e164.is_short_code(recipient):
+        return None
+    return keyword_of(message_body, None if service is None else service["opt_out"])
+
+
+async def _hear_stop(tx: Tx, account_sid: str, message: InboundMessage, service: Row | None, at: datetime) -> None:
+    if _keyword(message.body, message.recipient, service) == "STOP":
+        await _stop(tx, account_sid, message.recipient, message.sender, service, message.body, at)
+
+
+async def _stop(tx: Tx, account_sid: str, sender: str, peer: str, service: Row | None, body: str, at: datetime) -> None:
+    """Keep that a peer wants nothing more of a number, and of nobody in the service that it stands in."""
+    for name in (sender, *([service["sid"]] if service is not None else [])):
+        await store.set_opt_out(tx, account_sid, name, peer, opted_out=True, keyword=body.strip().upper(), at=at)
+
+
+async def _answer_keyword(
+    tx: Tx, message: NewMessage, line: OwnedNumber, service: Row | None, at: datetime
+) -> Keyword | None:
+    """Keep the block list and send the reply; the message itself still goes to the webhook. Return the keyword."""
+    keyword = _keyword(message.body, message.recipient, service)
+    if keyword is None:
+        return None
     word = message.body.strip().upper()
     # Twilio support 360058144374: a toll-free number is opened again by START or UNSTOP only.
     if line.kind == "tollfree" and word == "YES":
-        return
-    pair = (message.account_sid, message.recipient, message.sender)
-    was_out = bool(await store.opted_out(tx, [pair]))
+        return None
+    account_sid, peer = message.account_sid, message.sender
+    names = [message.recipient, *([service["sid"]] if service is not None else [])]
+    was_out = bool(await store.opted_out(tx, [(account_sid, name, peer) for name in names]))
     if keyword == "STOP":
-        await store.set_opt_out(tx, *pair, opted_out=True, keyword=word, at=at)
-        await log.append(tx, [events.event(events.OPTED_OUT, message.account_sid, message.sid, {"keyword": word})], at)
+        await _stop(tx, account_sid, message.recipient, peer, service, message.body, at)
+        await log.append(tx, [events.event(events.OPTED_OUT, account_sid, message.sid, {"keyword": word})], at)
         # Who has stopped already gets no second confirmation.
         if was_out:
-            return
+            return keyword
     elif keyword == "START":
         if not was_out and word == "YES":
             # A yes to somebody's question is no opt-in.
-            return
-        await store.set_opt_out(tx, *pair, opted_out=False, keyword=word, at=at)
-        await log.append(tx, [events.event(events.OPTED_IN, message.account_sid, message.sid, {"keyword": word})], at)
+            return None
+        await store.set_opt_out(tx, account_sid, message.recipient, peer, opted_out=False, keyword=word, at=at)
+        if service is not None:
+            others = await pools.senders_of(tx, [(account_sid, service["sid"])])
+            await pools.reopen(tx, account_sid, pool.opt_out_senders(others, service["sid"]), peer, word, at)
+        await log.append(tx, [events.event(events.OPTED_IN, account_sid, message.sid, {"keyword": word})], at)
     elif was_out:
-        return
-    await enqueue(tx, [_reply(message, keyword, at)])
+        return keyword
+    own = {} if service is None else service["opt_out"] or {}
+    text = own.get(f"{keyword.lower()}_reply")
+    # A reply that a service left empty is not sent.
+    if text != "":
+        await enqueue(tx, [_reply(message, REPLIES[keyword] if text is None else text, at)])
+    return keyword
 
 
-def _reply(message: NewMessage, keyword: Keyword, at: datetime) -> NewMessage:
-    parts = gsm.segment(REPLIES[keyword])
+def _reply(message: NewMessage, text: str, at: datetime) -> NewMessage:
+    parts = gsm.segment(text)
     return NewMessage(
         account_sid=message.account_sid,
         sid=new_sid("SM", at),

@@ -58,7 +58,9 @@ class _Step:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-def inbound_params(message: Row, line: OwnedNumber, media: Sequence[Row]) -> list[tuple[str, str]]:
+def inbound_params(
+    message: Row, line: OwnedNumber, media: Sequence[Row], opt_out_type: str | None = None
+) -> list[tuple[str, str]]:
     """Return the fields with which an inbound message is announced.
 
     Where a handset is, nobody tells us, so the From place stays empty but for the country that its number names.
@@ -85,6 +87,10 @@ def inbound_params(message: Row, line: OwnedNumber, media: Sequence[Row]) -> lis
         ("From", message["sender"]),
         ("ApiVersion", "2010-04-01"),
     ]
+    if message["messaging_service_sid"]:
+        params.append(("MessagingServiceSid", message["messaging_service_sid"]))
+    if opt_out_type:
+        params.append(("OptOutType", opt_out_type))
     for index, file in enumerate(media):
         uri = MESSAGE_URI.format(message["account_sid"], message["sid"], file["sid"])
         params += [(f"MediaContentType{index}", file["content_type"]), (f"MediaUrl{index}", uri)]

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,13 +17,16 @@ from onterms.core.errors import Refusal
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
 from onterms.products.messaging import errors, events, store
-from onterms.products.messaging.model import NewMessage
+from onterms.products.messaging.model import NewMessage, Status
+from onterms.products.messaging.model.links import LINK_LIFE, ShortLink
 from onterms.products.messaging.service import money
+from onterms.products.messaging.store import pools
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
 DISPATCH = "messaging.dispatch"
 FETCH_MEDIA = "messaging.fetch_media"
+CHOOSE_SENDER = "messaging.choose_sender"
 
 # Twilio docs, "Messages resource": characters of a body, files of a message, seconds of ValidityPeriod.
 BODY_CHARS_MAX = 1600
@@ -31,6 +35,8 @@ VALIDITY_S_MAX = 36_000
 # Twilio help, "How many calls and SMS messages per second": between one Twilio number and one other.
 PAIR_REPLIES_MAX = 15
 PAIR_WINDOW = timedelta(seconds=30)
+# Twilio docs, error 35125.
+SCHEDULED_MAX = 500_000
 # Twilio docs, error 21635: landlines of these countries are attempted, others refused.
 LANDLINES_REACHED = frozenset({"US", "CA", "GB"})
 
@@ -56,6 +62,11 @@ class Draft(msgspec.Struct, frozen=True):
     force_delivery: bool = False
     direction: str = "outbound-api"
     credential_sid: str = ""
+    # With a Messaging Service: which, and for when. Its sender is chosen later, unless one is named.
+    messaging_service_sid: str | None = None
+    send_at: datetime | None = None
+    links: tuple[ShortLink, ...] = ()
+    provides_feedback: bool = False
 
 
 def is_web_url(text: str) -> bool:
@@ -79,14 +90,14 @@ def compose(draft: Draft) -> NewMessage:
     """
     if not draft.recipient:
         raise errors.RecipientRequired("A 'To' phone number is required")
-    if not draft.sender:
+    if not draft.sender and not draft.messaging_service_sid:
         raise errors.SenderRequired("A 'From' or 'MessagingServiceSid' parameter is required")
     if not draft.body and not draft.media_urls:
         raise errors.ContentRequired("Message body is required")
     if len(draft.body) > BODY_CHARS_MAX:
         raise errors.BodyTooLong(f"The message body is longer than {BODY_CHARS_MAX} characters")
     recipient = _recipient(draft.recipient, draft.sender)
-    sender = _sender(draft.sender)
+    sender = _sender(draft.sender) if draft.sender else ""
     if recipient == sender:
         raise errors.SameNumber(f"'To' and 'From' are the same number: {recipient}")
     _check_media(draft.media_urls)
@@ -96,7 +107,7 @@ def compose(draft: Draft) -> NewMessage:
     if draft.validity_s is not None:
         if not 1 <= draft.validity_s <= VALIDITY_S_MAX:
             raise errors.InvalidValidityPeriod(f"ValidityPeriod must be 1 to {VALIDITY_S_MAX} seconds")
-        valid_until = draft.at + timedelta(seconds=draft.validity_s)
+        valid_until = (draft.send_at or draft.at) + timedelta(seconds=draft.validity_s)
     parts = gsm.segment(draft.body, smart_encoded=draft.smart_encoded)
     return NewMessage(
         account_sid=draft.account_sid,
@@ -110,12 +121,20 @@ def compose(draft: Draft) -> NewMessage:
         num_segments=1 if draft.media_urls else parts.segments,
         num_media=len(draft.media_urls),
         media_urls=draft.media_urls,
-        status="queued",
+        status=_first_status(draft),
         status_callback=draft.status_callback or None,
         valid_until=valid_until,
         at=draft.at,
         credential_sid=draft.credential_sid,
+        messaging_service_sid=draft.messaging_service_sid,
     )
+
+
+def _first_status(draft: Draft) -> Status:
+    # Twilio docs, "Outbound Message Status in Status Callbacks".
+    if draft.messaging_service_sid is None:
+        return "queued"
+    return "accepted" if draft.send_at is None else "scheduled"
 
 
 def _recipient(text: str, sender: str) -> str:
@@ -125,7 +144,7 @@ def _recipient(text: str, sender: str) -> str:
     if channel != "sms":
         raise errors.NotRoutable(f"No {channel} sender is set up for this account")
     # Written the national way, a number is read as one of the sender's country.
-    number = e164.normalise(text, e164.country_of(sender))
+    number = e164.normalise(text, e164.country_of(sender) if sender else None)
     if number is None:
         raise errors.InvalidRecipient(f"The 'To' number {text[:64]} is not a valid phone number.")
     return number
@@ -165,6 +184,7 @@ async def accept(tx: Tx, senders: Senders, till: money.Till, drafts: Sequence[Dr
     """Store and queue messages; each draft gets its message or its refusal, in order."""
     results: list[NewMessage | Refusal] = []
     forced: set[str] = set()
+    extras: dict[str, Draft] = {}
     for draft in drafts:
         try:
             message = compose(draft)
@@ -174,26 +194,74 @@ async def accept(tx: Tx, senders: Senders, till: money.Till, drafts: Sequence[Dr
         results.append(message)
         if draft.force_delivery:
             forced.add(message.sid)
+        if draft.send_at or draft.links or draft.provides_feedback:
+            extras[message.sid] = draft
     refused = await admit(
-        tx, senders, till, [message for message in results if isinstance(message, NewMessage)], forced
+        tx, senders, till, [message for message in results if isinstance(message, NewMessage)], forced, extras
     )
     return [refused.get(result.sid, result) if isinstance(result, NewMessage) else result for result in results]
 
 
 async def admit(
-    tx: Tx, senders: Senders, till: money.Till, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
+    tx: Tx,
+    senders: Senders,
+    till: money.Till,
+    composed: Sequence[NewMessage],
+    forced: AbstractSet[str] = frozenset(),
+    extras: Mapping[str, Draft] = MappingProxyType({}),
 ) -> dict[str, Refusal]:
-    """Store and queue composed messages; return the refusal of each that storage speaks against, by SID."""
+    """Store and queue composed messages; return the refusal of each that storage speaks against, by SID.
+
+    Shapes: `extras` has the drafts of those that are scheduled, carry short links or are to be fed back, by SID.
+    """
     if not composed:
         return {}
     refused = await _refusals(tx, senders, composed, forced)
     await _break_loops(tx, composed, refused)
-    # What is refused for another reason needs no funds.
-    wanted = [message for message in composed if message.sid not in refused]
+    if extras:
+        await _bound_schedule(tx, composed, refused)
+    # What is refused for another reason needs no funds, and what is scheduled needs them in its time.
+    wanted = [message for message in composed if message.sid not in refused and message.status != "scheduled"]
     passed = await till.admit(tx, wanted)
     refused.update(passed.refused)
-    await enqueue(tx, [message for message in composed if message.sid not in refused], passed.waiting)
+    kept = [message for message in composed if message.sid not in refused]
+    if extras:
+        later = {sid: draft.send_at for sid, draft in extras.items() if draft.send_at is not None}
+        await enqueue(tx, kept, {**passed.waiting, **later})
+        await _store_extras(tx, kept, extras)
+    else:
+        await enqueue(tx, kept, passed.waiting)
     return refused
+
+
+async def _bound_schedule(tx: Tx, composed: Sequence[NewMessage], refused: dict[str, Refusal]) -> None:
+    wanted = [message for message in composed if message.status == "scheduled" and message.sid not in refused]
+    if not wanted:
+        return
+    counts = Counter(await pools.count_scheduled(tx, list({message.account_sid for message in wanted})))
+    for message in wanted:
+        counts[message.account_sid] += 1
+        if counts[message.account_sid] > SCHEDULED_MAX:
+            refused[message.sid] = errors.TooManyScheduled(f"More than {SCHEDULED_MAX} messages are scheduled")
+
+
+async def _store_extras(tx: Tx, kept: Sequence[NewMessage], extras: Mapping[str, Draft]) -> None:
+    """Store what only some messages have, beside them."""
+    scheduled: list[tuple[str, str, datetime]] = []
+    for message in kept:
+        draft = extras.get(message.sid)
+        if draft is None:
+            continue
+        if draft.send_at is not None:
+            scheduled.append((message.account_sid, message.sid, draft.send_at))
+        if draft.links:
+            expires_at = (draft.send_at or draft.at) + LINK_LIFE
+            await pools.insert_links(tx, message.account_sid, message.sid, draft.links, draft.at, expires_at)
+        if draft.provides_feedback:
+            # Twilio docs, Message Feedback: not confirmed until the customer says so.
+            await pools.set_feedback(tx, message.account_sid, message.sid, "unconfirmed", draft.at)
+    if scheduled:
+        await pools.schedule(tx, scheduled)
 
 
 async def _break_loops(tx: Tx, composed: Sequence[NewMessage], refused: dict[str, Refusal]) -> None:
@@ -218,20 +286,25 @@ async def _refusals(
 ) -> dict[str, Refusal]:
     """Find what storage says against messages: the sender, the country, the recipient's wish."""
     refused: dict[str, Refusal] = {}
-    owned = await senders(tx, list({(message.account_sid, message.sender) for message in composed}))
-    stopped, blocked = await store.objections(
-        tx, [(m.account_sid, m.sender, m.recipient) for m in composed], list({m.account_sid for m in composed})
-    )
+    # A service's senders were looked up with it.
+    pairs = {(message.account_sid, message.sender) for message in composed if not message.messaging_service_sid}
+    owned = await senders(tx, list(pairs)) if pairs else {}
+    asked = [(m.account_sid, m.sender, m.recipient) for m in composed if m.sender]
+    asked += [(m.account_sid, m.messaging_service_sid, m.recipient) for m in composed if m.messaging_service_sid]
+    stopped, blocked = await store.objections(tx, asked, list({m.account_sid for m in composed}))
     for message in composed:
         sender = owned.get((message.account_sid, message.sender))
-        if sender is None or not sender.capabilities.sms:
+        service_sid = message.messaging_service_sid
+        if service_sid is None and (sender is None or not sender.capabilities.sms):
             refused[message.sid] = errors.SenderNotOurs(
                 f"The 'From' phone number {message.sender} is not a valid, SMS-capable number or short code "
                 "of this account."
             )
-        elif message.media_urls and not sender.capabilities.mms:
+        elif message.media_urls and sender is not None and not sender.capabilities.mms:
             refused[message.sid] = errors.SenderNotMmsCapable(f"{message.sender} has not been enabled for MMS")
-        elif (message.account_sid, message.sender, message.recipient) in stopped:
+        elif (message.account_sid, message.sender, message.recipient) in stopped or (
+            service_sid is not None and (message.account_sid, service_sid, message.recipient) in stopped
+        ):
             refused[message.sid] = errors.OptedOut("Attempt to send to unsubscribed recipient")
         elif blocked and (message.account_sid, e164.country_of(message.recipient) or "") in blocked:
             refused[message.sid] = errors.CountryBlocked(
@@ -255,7 +328,11 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
     # Files are fetched before the message takes its place at the carrier.
     steps = [
         jobs.NewJob(
-            FETCH_MEDIA if m.media_urls else DISPATCH, {"sid": m.sid}, account_sid=m.account_sid, due_at=due.get(m.sid)
+            CHOOSE_SENDER if m.status != "queued" else FETCH_MEDIA if m.media_urls else DISPATCH,
+            # Whose use it is, for when it is booked.
+            {"sid": m.sid, "credential_sid": m.credential_sid} if m.status == "scheduled" else {"sid": m.sid},
+            account_sid=m.account_sid,
+            due_at=due.get(m.sid),
         )
         for m in messages
     ]

@@ -24,7 +24,7 @@ from onterms.products.numbers.service.holding import (
     release_number,
     update_number,
 )
-from onterms.products.numbers.service.owned import OwnedCache, numbers_of, owned, owner_of, senders
+from onterms.products.numbers.service.owned import OwnedCache, held, numbers_of, owned, owner_of, senders
 from onterms.products.numbers.service.stock import (
     fill_sandbox_inventory,
     list_countries,
@@ -49,6 +49,7 @@ __all__ = [
     "fetch_application",
     "fetch_number",
     "fill_sandbox_inventory",
+    "held",
     "list_applications",
     "list_countries",
     "list_numbers",

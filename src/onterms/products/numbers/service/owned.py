@@ -21,6 +21,14 @@ async def owned(tx: Tx, account_sid: str, numbers: Sequence[str]) -> dict[str, O
     return {row["phone_number"]: _owned(row) for row in await store.held_numbers(tx, [account_sid], numbers)}
 
 
+async def held(tx: Tx, account_sid: str, sid: str) -> OwnedNumber | None:
+    """Return the number that an account holds under a SID."""
+    row = await store.fetch_number(tx, account_sid, sid)
+    if row is None:
+        return None
+    return (await owned(tx, account_sid, [row["phone_number"]])).get(row["phone_number"])
+
+
 async def numbers_of(tx: Tx, account_sid: str) -> list[str]:
     """Return every number that an account holds, the longest held first."""
     return await store.numbers_of(tx, account_sid)

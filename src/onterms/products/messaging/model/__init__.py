@@ -85,6 +85,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     price_micros: int | None = None
     # By which key it came, empty for the account's token and for what no credential sent. Its use is booked on it.
     credential_sid: str = ""
+    # Which Messaging Service sends it; then the sender may be empty until one is chosen.
+    messaging_service_sid: str | None = None
 
     @property
     def peer(self) -> str:
@@ -115,9 +117,15 @@ HELP_WORDS = frozenset({"HELP", "INFO"})
 Keyword = Literal["STOP", "START", "HELP"]
 
 
-def keyword_of(body: str) -> Keyword | None:
-    """Return which family of keywords a body is, if it is one word of them and nothing else."""
+def keyword_of(body: str, own: Mapping[str, Any] | None = None) -> Keyword | None:
+    """Return which family of keywords a body is, if it is one word of them and nothing else.
+
+    Shapes: `own` has a service's words, in capitals, under stop_words, start_words and help_words.
+    """
     word = body.strip().upper()
+    if own is not None:
+        families: tuple[Keyword, ...] = ("STOP", "START", "HELP")
+        return next((family for family in families if word in own[f"{family.lower()}_words"]), None)
     if word in STOP_WORDS:
         return "STOP"
     if word in START_WORDS:

@@ -17,7 +17,8 @@ def message_of(message: Row) -> dict[str, Any]:
         "body": message["body"],
         "num_segments": str(message["num_segments"]),
         "direction": message["direction"],
-        "from": message["sender"],
+        # Empty until the Messaging Service has chosen one.
+        "from": message["sender"] or None,
         "to": message["recipient"],
         "date_updated": message["date_updated"],
         "price": None if price is None else f"{-price / 1_000_000:.5f}",
@@ -25,7 +26,7 @@ def message_of(message: Row) -> dict[str, Any]:
         "error_code": message["error_code"],
         "num_media": str(message["num_media"]),
         "status": message["status"],
-        "messaging_service_sid": None,
+        "messaging_service_sid": message["messaging_service_sid"],
         "date_sent": message["date_sent"],
         "date_created": message["date_created"],
         "price_unit": message["price_unit"],
@@ -39,7 +40,7 @@ def new_message_of(message: NewMessage) -> dict[str, Any]:
         "body": message.body,
         "num_segments": str(message.num_segments),
         "direction": message.direction,
-        "from": message.sender,
+        "from": message.sender or None,
         "to": message.recipient,
         "date_updated": message.at,
         "price": None,
@@ -47,7 +48,7 @@ def new_message_of(message: NewMessage) -> dict[str, Any]:
         "error_code": None,
         "num_media": str(message.num_media),
         "status": message.status,
-        "messaging_service_sid": None,
+        "messaging_service_sid": message.messaging_service_sid,
         "date_sent": None,
         "date_created": message.at,
         "price_unit": "USD",
@@ -77,6 +78,19 @@ def media_of(media: Row) -> dict[str, Any]:
         "parent_sid": message_sid,
         "sid": sid,
         "uri": f"/2010-04-01/Accounts/{account_sid}/Messages/{message_sid}/Media/{sid}.json",
+    }
+
+
+def feedback_of(feedback: Row) -> dict[str, Any]:
+    """Render what a customer says of a message."""
+    account_sid, message_sid = feedback["account_sid"], feedback["message_sid"]
+    return {
+        "account_sid": account_sid,
+        "message_sid": message_sid,
+        "outcome": feedback["outcome"],
+        "date_created": feedback["date_created"],
+        "date_updated": feedback["date_updated"],
+        "uri": f"/2010-04-01/Accounts/{account_sid}/Messages/{message_sid}/Feedback.json",
     }
 
 

@@ -14,15 +14,16 @@ _ORDER = "substr(sid, 3)"
 _INSERT = """
 INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
                       media_urls, status, status_callback, valid_until, date_created, date_updated, date_sent, carrier,
-                      carrier_id, price_micros)
+                      carrier_id, price_micros, messaging_service_sid)
 SELECT account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
        string_to_array(media_urls, E'\\n'), status, status_callback, valid_until, at, at,
-       CASE WHEN direction = 'inbound' THEN at END, carrier, carrier_id, price_micros
+       CASE WHEN direction = 'inbound' THEN at END, carrier, carrier_id, price_micros,
+       messaging_service_sid
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[],
             $10::int[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[],
-            $17::text[], $18::bigint[])
+            $17::text[], $18::bigint[], $19::text[])
   AS new (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media, media_urls,
-          status, status_callback, valid_until, at, carrier, carrier_id, price_micros)
+          status, status_callback, valid_until, at, carrier, carrier_id, price_micros, messaging_service_sid)
 ON CONFLICT (carrier, carrier_id) WHERE direction = 'inbound' DO NOTHING
 RETURNING sid
 """
@@ -58,6 +59,7 @@ def inserting(messages: Sequence[NewMessage]) -> Statement[set[str]]:
             [m.carrier for m in messages],
             [m.carrier_id for m in messages],
             [m.price_micros for m in messages],
+            [m.messaging_service_sid for m in messages],
         ],
         _as_set,
     )

@@ -8,8 +8,9 @@ from onterms.core.errors import InvalidParameter, Refusal
 from onterms.engines.api import Binding, Call, Page, Reply, serve, serve_batched
 from onterms.products import numbers
 from onterms.products.messaging import errors, wire
+from onterms.products.messaging.api import services
 from onterms.products.messaging.model import NewMessage
-from onterms.products.messaging.service import geo, history, money, send
+from onterms.products.messaging.service import geo, history, money, prepare, send
 from onterms.products.messaging.service.history import MediaLinks
 
 # Twilio docs, "Test credentials": what the magic numbers answer; see also the contract's own table.
@@ -51,9 +52,13 @@ class Api:
                     ),
                     "MessagingServiceSid": (21701, "The Messaging Service does not exist"),
                     "ContentSid": (21655, "The ContentSid is invalid"),
+                    "ContentVariables": (21656, "ContentVariables must be a JSON object"),
+                    "SendAt": (errors.SendAtOutOfBounds.code, "SendAt is no time in ISO 8601"),
+                    "ScheduleType": (35126, "ScheduleType must be fixed"),
                     "MaxPrice": (21627, "MaxPrice must be a number"),
                 },
             ),
+            serve("api_v2010:CreateMessageFeedback", self.feed_back),
             serve("api_v2010:ListMessage", self.list),
             serve("api_v2010:FetchMessage", self.fetch),
             serve("api_v2010:UpdateMessage", self.update),
@@ -63,6 +68,7 @@ class Api:
             serve("api_v2010:DeleteMedia", self.delete_media),
             serve("accounts_v1:FetchMessagingGeopermissions", self.fetch_permissions),
             serve("accounts_v1:UpdateMessagingGeopermissions", self.update_permissions),
+            *services.bindings(),
         ]
 
     async def create(self, tx: Tx, calls: list[Call]) -> Sequence[Any]:
@@ -70,9 +76,12 @@ class Api:
         results: list[Any] = [None] * len(calls)
         drafts: list[send.Draft] = []
         places: list[int] = []
+        special = [call for call in calls if prepare.is_special(call.params) and not call.caller.account.test]
+        asked = [(call.account.sid, call.params) for call in special]
+        found = await prepare.look_up(tx, self._senders, asked) if asked else prepare.Found()
         for place, call in enumerate(calls):
             try:
-                draft = await self._draft(tx, call)
+                draft = await self._draft(tx, call, found)
             except Refusal as refusal:
                 results[place] = refusal
                 continue
@@ -85,15 +94,9 @@ class Api:
             results[place] = wire.new_message_of(result) if isinstance(result, NewMessage) else result
         return results
 
-    async def _draft(self, tx: Tx, call: Call) -> send.Draft:
+    async def _draft(self, tx: Tx, call: Call, found: prepare.Found) -> send.Draft:
         params = call.params
         account_sid = call.account.sid
-        if params.get("MessagingServiceSid"):
-            raise errors.UnknownMessagingService(
-                f"The Messaging Service {params['MessagingServiceSid']} does not exist"
-            )
-        if params.get("ContentSid"):
-            raise errors.UnknownContent(f"The content {params['ContentSid']} does not exist")
         callback = params.get("StatusCallback")
         application_sid = params.get("ApplicationSid")
         if application_sid and not call.caller.account.test:
@@ -102,7 +105,11 @@ class Api:
                 raise errors.UnknownApplication(f"The application {application_sid} does not exist")
             # Twilio docs, Messages resource: StatusCallback beats the application's.
             callback = callback or application.message_status_callback
-        return send.draft_of(account_sid, params, call.at, callback, call.caller.credential_sid)
+        draft = send.draft_of(account_sid, params, call.at, callback, call.caller.credential_sid)
+        if not prepare.is_special(params):
+            return draft
+        # Test credentials own neither services nor templates.
+        return prepare.prepare(draft, params, found, self._links.short)
 
     async def list(self, tx: Tx, call: Call) -> Page:
         """List an account's messages, newest first."""
@@ -140,6 +147,13 @@ class Api:
         if "Body" in call.params:
             return wire.message_of(await history.redact(tx, account_sid, sid, call.params["Body"], call.at))
         raise InvalidParameter("Either Body or Status is required")
+
+    async def feed_back(self, tx: Tx, call: Call) -> Mapping[str, Any]:
+        """Record whether a message reached its purpose."""
+        # Twilio docs, Message Feedback: confirmed unless it says otherwise.
+        outcome = call.params.get("Outcome", "confirmed")
+        row = await history.feed_back(tx, call.account.sid, call.path["MessageSid"], outcome, call.at)
+        return wire.feedback_of(row)
 
     async def delete(self, tx: Tx, call: Call) -> None:
         """Delete a message."""

@@ -1,0 +1,169 @@
+"""Choosing senders: what a Messaging Service accepted or kept for its time gets its sender and joins the queue."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from onterms.core import e164
+from onterms.core.db import Row, Tx
+from onterms.engines import jobs, log
+from onterms.products.messaging import errors, events, store
+from onterms.products.messaging.model import Change, NewMessage
+from onterms.products.messaging.model import pool as model
+from onterms.products.messaging.service import money, pool, send
+from onterms.products.messaging.service.deliver import callback_job, record_changes
+from onterms.products.messaging.store import pools
+
+CHOOSE_SENDER = send.CHOOSE_SENDER
+Key = tuple[str, str]
+
+
+async def choose(tx: Tx, senders: send.Senders, till: money.Till, credentials: Mapping[Key, str], at: datetime) -> None:
+    """Give messages their senders and queue them; those that nobody can send any more fail with the reason.
+
+    Shapes: `credentials` has the messages, (account_sid, sid), with the key that scheduled each, or "".
+    """
+    keys = list(credentials)
+    statuses = await store.lock_many(tx, keys)
+    waiting = [key for key, status in statuses.items() if status in ("accepted", "scheduled")]
+    scheduled = [key for key in waiting if statuses[key] == "scheduled"]
+    await pools.end_waiting(tx, keys)
+    if not waiting:
+        return
+    messages = {(row["account_sid"], row["sid"]): row for row in await store.fetch_many(tx, waiting)}
+    failures, delays = await _admit_scheduled(tx, till, [(messages[key], credentials[key]) for key in scheduled], at)
+    ready = {key: row for key, row in messages.items() if key not in failures}
+    found = await pool.pools_of(
+        tx, senders, [(row["account_sid"], row["messaging_service_sid"]) for row in ready.values()]
+    )
+    chosen = await _choices(tx, ready, found, failures)
+    await record_changes(tx, [Change(*key, "failed", error_code=code) for key, code in failures.items()], at)
+    if not chosen:
+        return
+    queued = await pools.assign(tx, {key: sender for key, (sender, _) in chosen.items()}, at)
+    steps = [
+        jobs.NewJob(
+            send.FETCH_MEDIA if row["media_urls"] else send.DISPATCH,
+            {"sid": row["sid"]},
+            account_sid=row["account_sid"],
+            due_at=delays.get((row["account_sid"], row["sid"])),
+        )
+        for row in queued
+    ]
+    # Twilio docs, status callbacks: the first status is not called back, and queued is not the first of these.
+    steps += [callback_job(row, None) for row in queued if row["status_callback"]]
+    changed = [
+        events.event(
+            events.STATUS_CHANGED, row["account_sid"], row["sid"], {"status": "queued", "sender": row["sender"]}
+        )
+        for row in queued
+    ]
+    await jobs.enqueue(tx, steps, at)
+    await log.append(tx, changed, at)
+
+
+async def _admit_scheduled(
+    tx: Tx, till: money.Till, scheduled: Sequence[tuple[Row, str]], at: datetime
+) -> tuple[dict[Key, int], dict[Key, datetime]]:
+    """Ask of what was kept for its time what is asked of everything else at once: wish, conduct, standing, funds."""
+    failures: dict[Key, int] = {}
+    delays: dict[Key, datetime] = {}
+    if not scheduled:
+        return failures, delays
+    stopped = await store.opted_out(
+        tx,
+        [
+            (row["account_sid"], name, row["recipient"])
+            for row, _ in scheduled
+            for name in (row["messaging_service_sid"], row["sender"])
+        ],
+    )
+    out = {(account_sid, name, peer) for account_sid, name, peer in stopped}
+    wanted: list[NewMessage] = []
+    for row, credential_sid in scheduled:
+        key = (row["account_sid"], row["sid"])
+        names = (row["messaging_service_sid"], row["sender"])
+        if any((row["account_sid"], name, row["recipient"]) in out for name in names):
+            failures[key] = errors.OptedOut.code
+        else:
+            wanted.append(_as_new(row, credential_sid, at))
+    passed = await till.admit(tx, wanted)
+    for message in wanted:
+        key = (message.account_sid, message.sid)
+        if message.sid in passed.refused:
+            failures[key] = passed.refused[message.sid].code
+        elif message.sid in passed.waiting:
+            delays[key] = passed.waiting[message.sid]
+    return failures, delays
+
+
+def _as_new(row: Row, credential_sid: str, at: datetime) -> NewMessage:
+    return NewMessage(
+        account_sid=row["account_sid"],
+        sid=row["sid"],
+        direction=row["direction"],
+        sender=row["sender"],
+        recipient=row["recipient"],
+        body=row["body"],
+        encoding=row["encoding"],
+        num_segments=row["num_segments"],
+        media_urls=(),
+        status="queued",
+        status_callback=None,
+        valid_until=None,
+        at=at,
+        num_media=row["num_media"],
+        credential_sid=credential_sid,
+    )
+
+
+async def _choices(
+    tx: Tx, messages: Mapping[Key, Row], found: Mapping[Key, pool.Pool], failures: dict[Key, int]
+) -> dict[Key, tuple[str, str]]:
+    """Choose (sender, its SID) for messages; whom nobody can serve is noted in `failures`."""
+    peers = {key: (row["account_sid"], row["messaging_service_sid"], row["recipient"]) for key, row in messages.items()}
+    # One by one in the order they came, so that what the first one uses counts for the next.
+    sticking = await pools.sticky_senders(tx, list(peers.values()))
+    fresh: dict[tuple[str, str, str], str] = {}
+    used: Counter[tuple[str, str, str]] = Counter()
+    chosen: dict[Key, tuple[str, str]] = {}
+    for key, row in sorted(messages.items(), key=lambda item: item[0][1][2:]):
+        service = found.get((row["account_sid"], row["messaging_service_sid"]))
+        if service is None:
+            failures[key] = errors.UnknownMessagingService.code
+            continue
+        settings, peer = service.settings, peers[key]
+        now = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in service.senders]
+        country = e164.country_of(row["recipient"]) or ""
+        if row["sender"]:
+            fit = [sender for sender in now if sender.sender == row["sender"]]
+        else:
+            fit = model.fitting(
+                now,
+                country,
+                has_media=bool(row["media_urls"]),
+                falls_back_to_long_code=settings["fallback_to_long_code"],
+            )
+        if not fit:
+            failures[key] = errors.NotInPool.code if row["sender"] else errors.NoSenderFits.code
+            continue
+        sticky = sticking.get(peer) if settings["sticky_sender"] else None
+        sender = model.choose(
+            fit, row["recipient"], country, sticky=sticky, matches_area_code=settings["area_code_geomatch"]
+        )
+        chosen[key] = (sender.sender, sender.sid)
+        used[key[0], peer[1], sender.sid] += row["num_segments"]
+        if settings["sticky_sender"] and sticky != sender.sender and not row["sender"]:
+            sticking[peer] = fresh[peer] = sender.sender
+    if used:
+        await pools.note_use(tx, +used)
+    if fresh:
+        await pools.stick(tx, fresh)
+    return chosen
+
+
+def _with_use(sender: model.PoolSender, more: int) -> model.PoolSender:
+    if not more:
+        return sender
+    return replace(sender, used=sender.used + more)

@@ -1,0 +1,185 @@
+"""From CreateMessage's parameters to a draft: templates filled in, links shortened, services' settings used."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from onterms.core import e164
+from onterms.core.db import Row, Tx
+from onterms.core.errors import InvalidParameter, NotServed, Refusal
+from onterms.products import content
+from onterms.products.messaging import errors
+from onterms.products.messaging.model import pool as model
+from onterms.products.messaging.service import pool, send
+from onterms.products.messaging.service.links import Shortener
+from onterms.products.messaging.store import pools
+
+# Twilio docs, error 35114.
+LEAD_MIN = timedelta(minutes=15)
+LEAD_MAX = timedelta(days=35)
+
+# What a plain message does without, so that it pays nothing for it.
+_SPECIAL = frozenset(
+    {
+        *("MessagingServiceSid", "ContentSid", "ContentVariables", "ScheduleType", "SendAt", "ShortenUrls"),
+        *("ProvideFeedback", "FallbackFrom", "ContentRetention", "AddressRetention", "PersistentAction"),
+        *("SendAsMms", "TrafficType"),
+    }
+)
+# What would change how a message is kept or sent and is not served: (parameter, the value that asks for nothing).
+_UNSERVED: tuple[tuple[str, Any], ...] = (
+    ("ContentRetention", "retain"),
+    ("AddressRetention", "retain"),
+    ("PersistentAction", []),
+    ("SendAsMms", False),
+    ("TrafficType", None),
+)
+
+
+@dataclass(slots=True)
+class Found:
+    """What the messages of one batch name, looked up together."""
+
+    pools: Mapping[tuple[str, str], pool.Pool] = field(default_factory=dict)
+    templates: Mapping[tuple[str, str], content.Template] = field(default_factory=dict)
+    domains: Mapping[str, Row] = field(default_factory=dict)
+
+
+async def look_up(tx: Tx, senders: send.Senders, asked: Sequence[tuple[str, Mapping[str, Any]]]) -> Found:
+    """Look up what messages name: (account_sid, parameters) of each. Plain ones cost nothing here."""
+    found = Found()
+    services = [
+        (account, params["MessagingServiceSid"]) for account, params in asked if "MessagingServiceSid" in params
+    ]
+    if services:
+        found.pools = await pool.pools_of(tx, senders, services)
+        domains = {account: await pools.fetch_domain(tx, account) for account in {key[0] for key in found.pools}}
+        found.domains = {account: row for account, row in domains.items() if row is not None}
+    named = [(account, params["ContentSid"]) for account, params in asked if params.get("ContentSid")]
+    if named:
+        found.templates = {(each.account_sid, each.sid): each for each in await content.templates(tx, named)}
+    return found
+
+
+def is_special(params: Mapping[str, Any]) -> bool:
+    """Tell whether a message asks for more than a plain one does."""
+    return not _SPECIAL.isdisjoint(params)
+
+
+def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_of: Callable[[str], str]) -> send.Draft:
+    """Complete a draft by what its parameters ask for beside a plain message.
+
+    Raises: Refusal with the code of the first thing wrong.
+    """
+    for name, nothing in _UNSERVED:
+        if params.get(name, nothing) != nothing:
+            raise NotServed(f"{name} is not served by this installation")
+    _refuse_fallback(params)
+    draft = msgspec.structs.replace(draft, provides_feedback=bool(params.get("ProvideFeedback")))
+    draft = _filled_in(draft, params, found)
+    service_sid = params.get("MessagingServiceSid")
+    if not service_sid:
+        if params.get("ScheduleType") or params.get("SendAt"):
+            raise errors.ScheduleWithoutService("MessagingServiceSid is required to schedule a message")
+        if params.get("ShortenUrls"):
+            raise errors.LinksNotShortened("MessagingServiceSid is required to shorten links")
+        return draft
+    service = found.pools.get((draft.account_sid, service_sid))
+    if service is None:
+        raise errors.UnknownMessagingService(f"The Messaging Service {service_sid} does not exist")
+    draft = msgspec.structs.replace(draft, messaging_service_sid=service_sid, send_at=_send_at(params, draft.at))
+    return _by_service(draft, params, service, _shortener(found, draft.account_sid, address_of))
+
+
+def _refuse_fallback(params: Mapping[str, Any]) -> None:
+    if not params.get("FallbackFrom"):
+        return
+    # Twilio docs, errors 21664, 21666, 21667.
+    if params.get("From"):
+        raise errors.FallbackFromRefused("FallbackFrom cannot be given together with From")
+    if not params.get("MessagingServiceSid"):
+        raise Refusal("FallbackFrom needs a MessagingServiceSid", code=21666)
+    raise Refusal("FallbackFrom needs a Messaging Service with an RCS sender", code=21667)
+
+
+def _filled_in(draft: send.Draft, params: Mapping[str, Any], found: Found) -> send.Draft:
+    content_sid = params.get("ContentSid")
+    if not content_sid:
+        if params.get("ContentVariables"):
+            raise errors.ContentRequiredForVariables("ContentVariables needs a ContentSid")
+        return draft
+    template = found.templates.get((draft.account_sid, content_sid))
+    if template is None:
+        raise errors.UnknownContent(f"The content {content_sid} does not exist")
+    if draft.body or draft.media_urls:
+        raise InvalidParameter("A message has either a ContentSid or a Body with MediaUrl")
+    shown = content.render(template, params.get("ContentVariables", ""))
+    return msgspec.structs.replace(draft, body=shown.body, media_urls=shown.media_urls)
+
+
+def _send_at(params: Mapping[str, Any], at: datetime) -> datetime | None:
+    send_at: datetime | None = params.get("SendAt")
+    if not params.get("ScheduleType"):
+        if send_at is not None:
+            raise InvalidParameter("SendAt needs the ScheduleType fixed")
+        return None
+    if send_at is None:
+        raise errors.SendAtMissing("SendAt is required to schedule a message")
+    if not at + LEAD_MIN <= send_at <= at + LEAD_MAX:
+        raise errors.SendAtOutOfBounds("SendAt must be between 15 minutes and 35 days in the future")
+    return send_at
+
+
+def _shortener(found: Found, account_sid: str, address_of: Callable[[str], str]) -> Shortener:
+    # The account's domain was made with its first service.
+    return Shortener(address_of, found.domains[account_sid])
+
+
+def _by_service(draft: send.Draft, params: Mapping[str, Any], service: pool.Pool, shortener: Shortener) -> send.Draft:
+    settings = service.settings
+    changes: dict[str, Any] = {}
+    if draft.validity_s is None:
+        changes["validity_s"] = settings["validity_period"]
+    if "SmartEncoded" not in params:
+        changes["smart_encoded"] = settings["smart_encoding"]
+    if draft.status_callback is None:
+        changes["status_callback"] = settings["status_callback"] or None
+    if params.get("ShortenUrls"):
+        if not settings["shortens_links"]:
+            raise errors.LinksNotShortened("This Messaging Service has no domain to shorten links by")
+        changes["body"], changes["links"] = shortener.shorten(draft.body)
+    draft = msgspec.structs.replace(draft, **changes)
+    if not service.senders:
+        raise errors.ServiceHasNoSenders("The Messaging Service contains no phone numbers")
+    return _reached(draft, service, shortener)
+
+
+def _reached(draft: send.Draft, service: pool.Pool, shortener: Shortener) -> send.Draft:
+    """Make sure that somebody in the pool reaches the recipient: with files, or else with links to them."""
+    wanted = draft.sender
+    if wanted and not e164.is_alpha_sender(wanted):
+        wanted = e164.normalise(wanted) or wanted
+    senders = [sender for sender in service.senders if not wanted or sender.sender == wanted]
+    if not senders:
+        raise errors.NotInPool(f"{wanted} is not in the Messaging Service")
+    recipient = e164.normalise(draft.recipient)
+    if recipient is None:
+        # Composing says what is wrong with it.
+        return draft
+    country = e164.country_of(recipient) or ""
+    falls_back = bool(service.settings["fallback_to_long_code"]) or bool(wanted)
+
+    def reach(*, has_media: bool) -> bool:
+        return bool(model.fitting(senders, country, has_media=has_media, falls_back_to_long_code=falls_back))
+
+    if reach(has_media=bool(draft.media_urls)):
+        return draft
+    if draft.media_urls and service.settings["mms_converter"] and reach(has_media=False):
+        # Twilio docs, MMS Converter: where no MMS gets through, an SMS leads to the files.
+        made = [shortener.short_link(url, reports=False) for url in draft.media_urls]
+        body = "\n".join([*([draft.body] if draft.body else []), *(link.short_link for link in made)])
+        return msgspec.structs.replace(draft, body=body, media_urls=(), links=(*draft.links, *made))
+    raise errors.NoSenderFits("The Messaging Service does not have a phone number available to send a message")

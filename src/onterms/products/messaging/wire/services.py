@@ -1,0 +1,141 @@
+"""The outside shapes of Messaging Services, their senders, the short domain and opting out."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from onterms.core.db import Row
+from onterms.engines.api.shapes import Shape, Sid
+from onterms.products.numbers import OwnedNumber
+
+_BASE = "https://messaging.twilio.com/v1"
+_SETTINGS = (
+    *("sid", "account_sid", "friendly_name", "date_created", "date_updated", "inbound_method", "fallback_method"),
+    *("sticky_sender", "mms_converter", "smart_encoding", "fallback_to_long_code", "area_code_geomatch"),
+    *("validity_period", "usecase", "use_inbound_webhook_on_number"),
+)
+_LINKS = {
+    "phone_numbers": "PhoneNumbers",
+    "short_codes": "ShortCodes",
+    "alpha_senders": "AlphaSenders",
+    "messages": "Messages",
+    "us_app_to_person": "Compliance/Usa2p",
+    "us_app_to_person_usecases": "Compliance/Usa2p/Usecases",
+    "channel_senders": "ChannelSenders",
+    "destination_alpha_senders": "DestinationAlphaSenders",
+}
+
+
+def service_of(row: Row) -> dict[str, Any]:
+    """Render a service."""
+    url = f"{_BASE}/Services/{row['sid']}"
+    links = {name: f"{url}/{path}" for name, path in _LINKS.items()}
+    links["messages"] = f"https://api.twilio.com/2010-04-01/Accounts/{row['account_sid']}/Messages.json"
+    return {
+        **{name: row[name] for name in _SETTINGS},
+        "inbound_request_url": row["inbound_request_url"] or None,
+        "fallback_url": row["fallback_url"] or None,
+        "status_callback": row["status_callback"] or None,
+        "scan_message_content": "inherit",
+        "synchronous_validation": False,
+        "us_app_to_person_registered": False,
+        "url": url,
+        "links": links,
+    }
+
+
+def sender_of(kind: str, row: Row, number: OwnedNumber | None) -> dict[str, Any]:
+    """Render a sender of a pool."""
+    path = {
+        "phone_number": "PhoneNumbers",
+        "alpha_sender": "AlphaSenders",
+        "destination_alpha_sender": "DestinationAlphaSenders",
+    }[kind]
+    shown = {name: row[name] for name in ("sid", "account_sid", "service_sid", "date_created", "date_updated")}
+    shown["url"] = f"{_BASE}/Services/{row['service_sid']}/{path}/{row['sid']}"
+    if number is None:
+        return {
+            **shown,
+            "alpha_sender": row["sender"],
+            "capabilities": ["SMS"],
+            "iso_country_code": row["country"] or None,
+        }
+    can = number.capabilities
+    carried = (("Voice", can.voice), ("SMS", can.sms), ("MMS", can.mms), ("Fax", can.fax))
+    return {
+        **shown,
+        "phone_number": number.phone_number,
+        "country_code": number.country,
+        "capabilities": [name for name, has in carried if has],
+    }
+
+
+def domain_config_of(row: Row, service_sid: str | None = None) -> dict[str, Any]:
+    """Render the settings of a short domain, by itself or as a service has it."""
+    url = f"{_BASE}/LinkShortening/Domains/{row['sid']}/Config"
+    if service_sid is not None:
+        url = f"{_BASE}/LinkShortening/MessagingService/{service_sid}/DomainConfig"
+    names = ("config_sid", "continue_on_failure", "disable_https", "date_created", "date_updated")
+    return {
+        **{name: row[name] for name in names},
+        "domain_sid": row["sid"],
+        "messaging_service_sid": service_sid,
+        "fallback_url": row["fallback_url"] or None,
+        "callback_url": row["callback_url"] or None,
+        "url": url,
+    }
+
+
+def association_of(domain_sid: str, service_sid: str) -> dict[str, Any]:
+    """Render that a service shortens by a domain."""
+    return {
+        "domain_sid": domain_sid,
+        "messaging_service_sid": service_sid,
+        "url": f"{_BASE}/LinkShortening/MessagingServices/{service_sid}/Domain",
+    }
+
+
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=50)]
+# An empty reply is none.
+Reply = Annotated[str, msgspec.Meta(max_length=480)]
+
+
+class NewOptOut(Shape):
+    """Words and replies of a service's own. STOP, START and HELP always do what they say."""
+
+    stop_words: Words
+    start_words: Words
+    help_words: Words
+    stop_reply: Reply
+    start_reply: Reply
+    help_reply: Reply
+
+    def settings(self) -> dict[str, Any]:
+        """Return what is kept of it: words as they are compared."""
+        families = (("stop", self.stop_words), ("start", self.start_words), ("help", self.help_words))
+        words = {
+            f"{family}_words": sorted({family.upper(), *(word.strip().upper() for word in given)})
+            for family, given in families
+        }
+        replies = {f"{family}_reply": getattr(self, f"{family}_reply") for family, _ in families}
+        return {**words, **replies}
+
+
+class OptOut(Shape):
+    """How somebody opts out of a service; `own` is false where the default words and replies hold."""
+
+    sid: Sid
+    own: bool
+    stop_words: list[str]
+    start_words: list[str]
+    help_words: list[str]
+    stop_reply: str
+    start_reply: str
+    help_reply: str
+
+
+def opt_out_of(row: Row, defaults: Mapping[str, Any]) -> OptOut:
+    """Show how somebody opts out of a service."""
+    return OptOut(sid=row["sid"], own=row["opt_out"] is not None, **(row["opt_out"] or defaults))
