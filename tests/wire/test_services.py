@@ -275,7 +275,7 @@ class TestOptingOut:
         shown = requests.get(url, auth=fresh_account.auth, timeout=WAIT_S).json()
         assert (shown["own"], "UNSUBSCRIBE" in shown["stop_words"]) == (False, True)
         own = {
-            "stop_words": ["arrêt"],
+            "stop_words": ["arrêt", " "],
             "start_words": ["encore"],
             "help_words": ["aide"],
             "stop_reply": "Au revoir",

@@ -113,10 +113,10 @@ class NewOptOut(Shape):
     help_reply: Reply
 
     def settings(self) -> dict[str, Any]:
-        """Return what is kept of it: words as they are compared."""
+        """Return what is kept of it: words as they are compared. A blank one would hear of every empty message."""
         families = (("stop", self.stop_words), ("start", self.start_words), ("help", self.help_words))
         words = {
-            f"{family}_words": sorted({family.upper(), *(word.strip().upper() for word in given)})
+            f"{family}_words": sorted({family.upper(), *(word.strip().upper() for word in given)} - {""})
             for family, given in families
         }
         replies = {f"{family}_reply": getattr(self, f"{family}_reply") for family, _ in families}
