@@ -2,8 +2,8 @@
 
 import asyncio
 
-from onterms.carriers.simulator import Follower
 from onterms.core.db import Database
+from onterms.core.following import Follower
 
 CHANNEL = "test_following"
 

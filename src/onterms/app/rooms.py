@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import random
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +18,7 @@ import asyncpg
 
 import onterms
 from onterms.app import exports, migrate
+from onterms.app.carriers import Exchange
 from onterms.app.certificates import LocalAuthority
 from onterms.app.conduct import geo_of, scanner_of
 from onterms.app.doors import Doors
@@ -32,6 +34,7 @@ from onterms.app.settings import Settings
 from onterms.business import accounts, rehearsal, suspension
 from onterms.business.notices import Letterhead
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
+from onterms.carriers.smpp import SmppApi, SmppCarrier
 from onterms.carriers.smtp import SmtpMail
 from onterms.carriers.stripe import StripeGateway
 from onterms.carriers.webhook import AddressPolicy, WebhookClient, WebMediaFetcher
@@ -110,6 +113,7 @@ def own_routes_of(
         *office.routes(authenticator),
         *rehearsal.Api(database, rehearsals).routes(),
         *messaging.service_routes(),
+        *SmppApi(vault).routes(),
         *SimulatorApi(simulator).routes(),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
     ]
@@ -191,8 +195,6 @@ class House:
         self._background(owned.follow(database))
         links = SignedMediaLinks(vault, self.clock, settings.public_url or f"http://{settings.host}:{settings.port}")
 
-        if not settings.sandbox:
-            raise ConfigError("ONTERMS_SANDBOX=0 needs a carrier, and this version has the simulator only")
         till = messaging.Till(office.conduct.gate)
         guard = messaging.Guard(office.conduct.media_gate)
 
@@ -200,16 +202,21 @@ class House:
             return await messaging.spells(tx, office.meter, start, end)
 
         office.conduct.watch.over(sent)
+        sink = messaging.Sink(self.clock, numbers.owner_of, accounts.statuses, till, guard)
         simulator = SimulatorCarrier(
             database,
             self.clock,
-            messaging.Sink(self.clock, numbers.owner_of, accounts.statuses, till, guard),
+            sink,
             media_fetcher=fetcher,
             numbers_owned=_numbers_owned,
         )
         await simulator.start()
         self._stack.push_async_callback(simulator.close)
-        carrier: MessageCarrier = simulator
+        smpp = SmppCarrier(database, self.clock, vault, sink, node=settings.node, random=random.random)
+        if "worker" in settings.roles:
+            await smpp.start()
+            self._stack.push_async_callback(smpp.close)
+        carrier: MessageCarrier = Exchange(smpp, simulator if settings.sandbox else None)
         callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
         tasks = messaging.Tasks(
             messaging.Surroundings(
@@ -300,7 +307,10 @@ class House:
             assert credentials is not None
             if self.settings.sandbox:
                 await numbers.fill_sandbox_inventory(tx)
-            self.number = await numbers.ensure_first_number(tx, credentials.account_sid, self.clock.now())
+                self.number = await numbers.ensure_first_number(tx, credentials.account_sid, self.clock.now())
+            else:
+                # Real numbers come from real carriers, so there may be none yet.
+                self.number = next(iter(await numbers.numbers_of(tx, credentials.account_sid)), "")
         self.credentials, self.operator_key = credentials, operator_key
         cache = accounts.CredentialCache(self.clock)
         self._background(_follow(database, cache))

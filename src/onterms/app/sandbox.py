@@ -22,10 +22,10 @@ from typing import Any, Final, Literal, Protocol
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from onterms.carriers.simulator import Follower
 from onterms.core.clock import Clock, SystemClock, VirtualClock
 from onterms.core.db import Database
 from onterms.core.errors import InvalidParameter
+from onterms.core.following import Follower
 from onterms.engines.api.own import OwnRoute
 from onterms.engines.api.shapes import Json, Moment, Shape
 from onterms.engines.jobs import depth

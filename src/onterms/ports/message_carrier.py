@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from onterms.core.db import Tx
 
-ReceiptState = Literal["delivered", "undelivered", "failed", "read"]
+ReceiptState = Literal["sent", "delivered", "undelivered", "failed", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +22,19 @@ class OutboundMessage:
     media_urls: tuple[str, ...]
     segments: int
     encoding: Literal["GSM-7", "UCS-2"]
+    # When it is worth nothing any more, where the customer or the room says so.
+    valid_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The carrier took it; receipts will carry `carrier_id`."""
+    """The carrier took it; receipts will carry `carrier_id`.
+
+    Shapes: `carrier` is the name receipts will have where it is not that of the carrier asked.
+    """
 
     carrier_id: str
+    carrier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Refused:
 
     code: int
     reason: str
+    carrier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,13 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It was handed over and no answer came: the carrier may or may not have it."""
+    """It was handed over and no answer came: the carrier may or may not have it.
+
+    Shapes: with `is_followed` the carrier finds out and reports to its sink, sooner or later and in every case.
+    """
 
     reason: str
+    is_followed: bool = False
 
 
 SubmitOutcome = Submitted | Refused | Unreachable | Unknown
@@ -58,7 +69,7 @@ SubmitOutcome = Submitted | Refused | Unreachable | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A carrier's word on what became of a message it took.
+    """A carrier's word on what became of a message it took, or, as `sent`, that it took it after all.
 
     A carrier that repeats our names gives `account_sid` and `message_sid`; others are found by `carrier_id`. `code`
     is the error code for undelivered and failed.

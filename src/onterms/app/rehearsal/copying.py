@@ -30,7 +30,9 @@ _LEFT_OUT = frozenset(
         "simulations",
     }
 )
-_LEFT_OUT_PREFIXES = ("content_", "events", "mailbox_", "payment_simulator_", "simulator_", "letterbox", "messaging_")
+_LEFT_OUT_PREFIXES = (
+    "content_", "events", "letterbox", "mailbox_", "messaging_", "payment_simulator_", "simulator_", "smpp_",
+)  # fmt: skip
 
 # What a customer's row is told by, where it is not customer_sid or account_sid. $1 is the customer's SID, $2 its
 # accounts.

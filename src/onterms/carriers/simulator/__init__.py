@@ -3,12 +3,10 @@
 from onterms.carriers.simulator.api import SimulatorApi
 from onterms.carriers.simulator.carrier import NumbersOwned, SimulatorCarrier
 from onterms.carriers.simulator.faults import Faults, FaultyCallbacks
-from onterms.carriers.simulator.following import Follower
 
 __all__ = [
     "Faults",
     "FaultyCallbacks",
-    "Follower",
     "NumbersOwned",
     "SimulatorApi",
     "SimulatorCarrier",

@@ -8,11 +8,11 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from onterms.carriers.simulator import store
-from onterms.carriers.simulator.following import Follower
 from onterms.carriers.simulator.model import MESSAGE_FAULTS, WEBHOOK_FAULTS, Fault, Plan, Setting, decide
 from onterms.core.clock import Clock
 from onterms.core.db import Database, Tx
 from onterms.core.e164 import split_address
+from onterms.core.following import Follower
 from onterms.ports.callback import BODY_KEPT_BYTES, Answer, Attempt, Callback, CallbackClient
 from onterms.ports.message_carrier import OutboundMessage
 

@@ -14,7 +14,7 @@ from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
 from onterms.ports.callback import Attempt, Callback, CallbackClient
 from onterms.ports.media import Fetched, FetchFailed, MediaFetcher
-from onterms.ports.message_carrier import InboundMessage, MessageCarrier, OutboundMessage, Receipt
+from onterms.ports.message_carrier import InboundMessage, MessageCarrier, OutboundMessage, Receipt, Unknown
 from onterms.products import monitor
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import Change, Message
@@ -217,7 +217,12 @@ class Tasks:
         submitted.set()
         changes: list[Change] = []
         again: list[tuple[OutboundMessage, str]] = []
+        # These stay in sending: the carrier's receipt ends them, and this job has nothing left to do.
+        followed: list[jobs.Job] = []
         for message, outcome in zip(outbound, outcomes, strict=True):
+            if isinstance(outcome, Unknown) and outcome.is_followed:
+                followed.append(job_of[message.account_sid, message.sid])
+                continue
             change = deliver.change_of(message, outcome, carrier.name)
             if change is None:
                 again.append((message, getattr(outcome, "reason", "")))
@@ -226,7 +231,7 @@ class Tasks:
         async with run.transaction() as tx:
             now = self._at()
             await deliver.record_changes(tx, changes, now)
-            await run.complete(tx, [job_of[change.account_sid, change.sid] for change in changes])
+            await run.complete(tx, [*followed, *(job_of[change.account_sid, change.sid] for change in changes)])
             for message, reason in again:
                 job = job_of[message.account_sid, message.sid]
                 if now - job.created_at > QUEUE_LIFE:

@@ -38,6 +38,7 @@ def outbound(message: Row, media_urls: tuple[str, ...]) -> OutboundMessage:
         media_urls=media_urls,
         segments=message["num_segments"],
         encoding=message["encoding"],
+        valid_until=message["valid_until"],
     )
 
 
@@ -58,9 +59,11 @@ def unfit(
 def change_of(message: OutboundMessage, outcome: SubmitOutcome, carrier: str) -> Change | None:
     """Turn a carrier's answer into a status; None where the message stays in the queue for another try."""
     if isinstance(outcome, Submitted):
-        return Change(message.account_sid, message.sid, "sent", carrier=carrier, carrier_id=outcome.carrier_id)
+        name = outcome.carrier or carrier
+        return Change(message.account_sid, message.sid, "sent", carrier=name, carrier_id=outcome.carrier_id)
     if isinstance(outcome, Refused):
-        return Change(message.account_sid, message.sid, "failed", error_code=outcome.code, carrier=carrier)
+        name = outcome.carrier or carrier
+        return Change(message.account_sid, message.sid, "failed", error_code=outcome.code, carrier=name)
     if isinstance(outcome, Unknown):
         # Not sent again, for that could reach the handset twice.
         return Change(message.account_sid, message.sid, "failed", error_code=PROVIDER_TIMEOUT, carrier=carrier)
