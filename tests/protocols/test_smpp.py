@@ -22,7 +22,9 @@ from onterms.protocols.smpp import (
     is_receipt,
     parts,
     pdu,
+    read_time,
     receipt,
+    write_time,
 )
 from onterms.protocols.smpp.pdu import Address
 
@@ -400,3 +402,50 @@ class TestReceipts:
             assert read is not None
             assert (read.message_id, read.submitted_at, read.done_at) == (message_id, AT, AT + timedelta(minutes=1))
             assert read.state == state
+
+
+class TestTimes:
+    """SMPP 3.4 7.1.1."""
+
+    @pytest.mark.parametrize(
+        ("text", "moment"),
+        [
+            ("", None),
+            ("260301123456700+", datetime(2026, 3, 1, 12, 34, 56, 700_000, UTC)),
+            ("260301123456008+", datetime(2026, 3, 1, 10, 34, 56, tzinfo=UTC)),
+            ("260301123456008-", datetime(2026, 3, 1, 14, 34, 56, tzinfo=UTC)),
+            ("000001020304000R", AT + timedelta(days=1, hours=2, minutes=3, seconds=4)),
+            ("010100000000000R", AT + timedelta(days=395)),
+        ],
+    )
+    def test_a_time_is_read(self, text: str, moment: datetime | None) -> None:
+        assert read_time(text, AT) == moment
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "2603011234567",
+            "260301123456700",
+            "261301123456700+",
+            "260301123456057+",
+            "26030112345670x+",
+            "0000010203040\u0660R",
+        ],
+    )
+    def test_what_is_no_time_is_refused(self, text: str) -> None:
+        with pytest.raises(ValueError):
+            read_time(text, AT)
+
+    @given(st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31)))
+    def test_what_is_written_is_read_to_a_tenth_of_a_second(self, moment: datetime) -> None:
+        at = moment.replace(tzinfo=UTC, microsecond=moment.microsecond // 100_000 * 100_000)
+        assert len(write_time(at)) == 16
+        assert read_time(write_time(at), AT) == at
+
+
+def test_a_sid_is_room_enough_for_a_system_id() -> None:
+    sid = "AC" + "0" * 32
+    bind = codec.decode(codec.encode(pdu.BindTransceiver(system_id=sid)))
+    assert isinstance(bind, pdu.BindTransceiver) and bind.system_id == sid
+    with pytest.raises(ValueError, match="system_id"):
+        codec.encode(pdu.BindTransceiver(system_id="x" * 65))

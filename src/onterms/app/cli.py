@@ -116,6 +116,8 @@ def _greet(house: House) -> None:
         return
     ports = house.doors.ports
     url = f"http://{house.settings.host}:{ports.http}"
+    smpp = house.smpp_ports
+    assert smpp is not None, "the doors open together"
     print(
         f"\n  onterms {onterms.__version__} runs at {url}\n\n"
         f"    open      {url}/\n"
@@ -123,6 +125,7 @@ def _greet(house: House) -> None:
         f"    account   {house.credentials.account_sid}\n"
         f"    number    {house.number}\n"
         f"    handset   {house.settings.handset}\n"
+        f"    smpp      {house.settings.host}:{smpp.plain}   smpps {house.settings.host}:{smpp.tls}\n"
         f"    proxy     127.0.0.1:{ports.proxy}   TLS 127.0.0.1:{ports.tls}\n",
         flush=True,
     )

@@ -31,6 +31,7 @@ from onterms.app.postgres import EmbeddedPostgres
 from onterms.app.rehearsal.runner import Runner
 from onterms.app.sandbox import SandboxClock, SandboxClockApi
 from onterms.app.settings import Settings
+from onterms.app.smpp_door import SmppDoor, SmppPorts, smpp_context
 from onterms.business import accounts, rehearsal, suspension
 from onterms.business.notices import Letterhead
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
@@ -115,6 +116,7 @@ def own_routes_of(
         *messaging.service_routes(),
         *SmppApi(vault).routes(),
         *SimulatorApi(simulator).routes(),
+        *messaging.SmppApi(numbers.senders).routes(),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
     ]
     documents = [document_route(prefix, title, onterms.__version__, routes) for prefix, title in OWN_APIS.items()]
@@ -137,6 +139,7 @@ class House:
         self._stack = contextlib.AsyncExitStack()
         self._is_ready = False
         self.doors: Doors | None = None
+        self.smpp_ports: SmppPorts | None = None
 
     async def start(self) -> None:
         """Bring everything up, or take down again what was.
@@ -371,6 +374,22 @@ class House:
         self._stack.push_async_callback(self.doors.stop, STOP_GRACE_S)
         # Event streams never end by themselves, and the doors would wait for them.
         self._stack.callback(page.end_streams)
+        smpp = SmppDoor(
+            database,
+            self.clock,
+            authenticator,
+            witness,
+            messaging.Desk(senders, messaging.Till(self.office.conduct.gate), accounts.statuses),
+            messaging.SmppBook(settings.node),
+        )
+        self.smpp_ports = await smpp.start(
+            settings.host,
+            settings.smpp_port,
+            settings.smpp_tls_port,
+            smpp_context(settings, authority),
+            any_port=settings.port == 0,
+        )
+        self._stack.push_async_callback(smpp.stop, STOP_GRACE_S)
         ports = self.doors.ports
         if settings.public_url is None:
             links.base_url = f"http://{settings.host}:{ports.http}"
@@ -394,6 +413,9 @@ class House:
             "ONTERMS_HANDSET": self.settings.handset,
             "ONTERMS_OPERATOR_KEY": self.operator_key,
         }
+        if self.smpp_ports is not None:
+            values["ONTERMS_SMPP"] = f"{self.settings.host}:{self.smpp_ports.plain}"
+            values["ONTERMS_SMPP_TLS"] = f"{self.settings.host}:{self.smpp_ports.tls}"
         path = self.settings.env_file
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.unlink(missing_ok=True)

@@ -26,6 +26,8 @@ ONTERMS_OPERATOR_NAME     who bills, until its companies are named by /commercia
 ONTERMS_OPERATOR_ADDRESS  its address on invoices, lines separated by ;
 ONTERMS_CLAMD       clamd that looks through media: the path of its socket or HOST:PORT; without it only the
                     EICAR test file is known. While it cannot be asked, media waits; nothing passes unseen.
+ONTERMS_SMPP_PORT   port of the SMPP server (2775), with ONTERMS_SMPP_TLS_PORT (3550)
+ONTERMS_SMPP_TLS_CERT  the certificate that its TLS port shows (PEM), with ONTERMS_SMPP_TLS_KEY; else the local CA's
 ONTERMS_GEO         a CSV of networks with country and subdivision, for who may not sign in or call from where
 """
 
@@ -77,6 +79,11 @@ class Settings:
     # None: the next port, or any free one where that is taken.
     proxy_port: int | None = None
     tls_port: int | None = None
+    # None: the usual ports of SMPP, or any free ones where those are taken.
+    smpp_port: int | None = None
+    smpp_tls_port: int | None = None
+    # Files of a certificate and its key; without them the local authority certifies.
+    smpp_certificate: tuple[Path, Path] | None = None
     dsn: str | None = None
     sandbox: bool = True
     public_url: str | None = None
@@ -134,6 +141,9 @@ def from_environment(environment: Mapping[str, str] | None = None, *, roles: fro
         port=8080 if (port := _port(env, "ONTERMS_PORT")) is None else port,
         proxy_port=_port(env, "ONTERMS_PROXY_PORT"),
         tls_port=_port(env, "ONTERMS_TLS_PORT"),
+        smpp_port=_port(env, "ONTERMS_SMPP_PORT"),
+        smpp_tls_port=_port(env, "ONTERMS_SMPP_TLS_PORT"),
+        smpp_certificate=_smpp_certificate(env),
         dsn=env.get("ONTERMS_DSN") or None,
         sandbox=sandbox,
         public_url=env.get("ONTERMS_PUBLIC_URL") or None,
@@ -152,6 +162,15 @@ def from_environment(environment: Mapping[str, str] | None = None, *, roles: fro
         ),
         geo=Path(env["ONTERMS_GEO"]).expanduser().absolute() if env.get("ONTERMS_GEO") else None,
     )
+
+
+def _smpp_certificate(env: Mapping[str, str]) -> tuple[Path, Path] | None:
+    certificate, key = env.get("ONTERMS_SMPP_TLS_CERT"), env.get("ONTERMS_SMPP_TLS_KEY")
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise ConfigError("ONTERMS_SMPP_TLS_CERT and ONTERMS_SMPP_TLS_KEY go together")
+    return Path(certificate).expanduser().absolute(), Path(key).expanduser().absolute()
 
 
 def _stripe(env: Mapping[str, str]) -> StripeSettings | None:

@@ -31,6 +31,7 @@ OPERATOR_TABLES = frozenset(
 # Clause 4.1 and DPA.8: what a deletion takes, in an order that foreign keys allow. Content, what identifies end users,
 # and the log of what became of it all, in which calls of webhooks stand with their bodies.
 CONTENT = (
+    *("smpp_submit_parts", "smpp_deliveries", "smpp_messages"),
     *("message_media", "message_feedback", "messages", "message_cookies", "end_user_marks", "end_users", "consents"),
     *("messaging_scheduled", "messaging_links", "messaging_sticky_senders"),
     *("aup_hits", "usage_quarantine", "alerts", "events"),
@@ -40,6 +41,7 @@ OF_CLOSED = (
     *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
+    *("smpp_sessions", "smpp_numbers", "smpp_users"),
 )
 DELETED = (*CONTENT, *OF_CLOSED)
 # Beginnings of the names of tables that a deletion leaves, each with its reason; the certificate says so.

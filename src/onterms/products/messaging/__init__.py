@@ -3,24 +3,33 @@
 from onterms.products.messaging.api import Api
 from onterms.products.messaging.api.services import link_routes
 from onterms.products.messaging.api.services import own_routes as service_routes
+from onterms.products.messaging.api.smpp import SmppApi
 from onterms.products.messaging.service.closing import refuse_waiting, settle_now
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.service.inspecting import Guard
 from onterms.products.messaging.service.money import Till, note_costs, still_due
 from onterms.products.messaging.service.receive import Lines
 from onterms.products.messaging.service.send import Senders
+from onterms.products.messaging.service.smpp import Access, Answer, Desk, Given
+from onterms.products.messaging.service.smpp_book import SmppBook
 from onterms.products.messaging.service.traffic import spells
 from onterms.products.messaging.store import fetch_media
 from onterms.products.messaging.tasks import Accounts, Sink, Surroundings, Tasks
 
 __all__ = [
+    "Access",
     "Accounts",
+    "Answer",
     "Api",
+    "Desk",
+    "Given",
     "Guard",
     "Lines",
     "MediaLinks",
     "Senders",
     "Sink",
+    "SmppApi",
+    "SmppBook",
     "Surroundings",
     "Tasks",
     "Till",

@@ -246,3 +246,10 @@ class LinksNotShortened(Refusal):
     """ShortenUrls without a short domain."""
 
     code = 30124
+
+
+class SmppNameTaken(Refusal):
+    """Another SMPP user of this install has the system_id."""
+
+    code = 20409
+    status = 409

@@ -28,6 +28,7 @@ from onterms.products.messaging.service import (
     receive,
     respond,
     send,
+    smpp,
 )
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.store import pools
@@ -120,6 +121,7 @@ class Tasks:
         worker.register(deliver.STATUS_CALLBACK, self.status_callback, batch_max=1, concurrency=128)
         worker.register(money.SETTLE, self.settle, batch_max=200, concurrency=1)
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
+        worker.register(smpp.PARTS, self.smpp_submit_parts, batch_max=50)
 
     async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Give the messages of Messaging Services their senders, in their time."""
@@ -316,6 +318,14 @@ class Tasks:
         """Charge or free messages whose end is known."""
         async with run.transaction() as tx:
             await money.settle(tx, self._with.till.meter, run, batch)
+
+    async def smpp_submit_parts(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Let go what came of long messages whose other parts never did."""
+        desk = smpp.Desk(self._with.senders, self._with.till, self._with.accounts.statuses)
+        async with run.transaction() as tx:
+            for job in batch:
+                await desk.give_up(tx, *_key(job), self._at())
+            await run.complete(tx, batch)
 
     async def status_callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Call one status of one message back."""

@@ -24,6 +24,7 @@ from onterms.protocols.smpp.session import (
     WindowFull,
 )
 from onterms.protocols.smpp.text import Assembler, Content, Part, UnreadableContent, content_of, parts
+from onterms.protocols.smpp.times import read_time, write_time
 
 __all__ = [
     "Answered",
@@ -52,4 +53,6 @@ __all__ = [
     "is_receipt",
     "name_of_status",
     "parts",
+    "read_time",
+    "write_time",
 ]

@@ -119,8 +119,10 @@ _Field = _Text | _Int | _Address | _Octets | _Destinations | _Refused
 # The lengths are SMPP 3.4's; a message id has 65 octets where 3.3 had 9, and hostile ones have more.
 _MESSAGE_ID: Final = _Text("message_id", 65)
 _TIMES: Final = (_Text("schedule_delivery_time", 17), _Text("validity_period", 17))
+# 3.4 has 16; the SIDs by which customers bind here have 34 octets, and other SMSCs hand out long names too.
+_SYSTEM_ID: Final = _Text("system_id", 65)
 _BIND: Final[tuple[_Field, ...]] = (
-    _Text("system_id", 16),
+    _SYSTEM_ID,
     # 3.4 has 9; carriers hand out longer ones, and their own servers take them.
     _Text("password", 65),
     _Text("system_type", 13),
@@ -151,10 +153,10 @@ _BODIES: Final[dict[type[Pdu], tuple[_Field, ...]]] = {
     BindReceiver: _BIND,
     BindTransmitter: _BIND,
     BindTransceiver: _BIND,
-    BindReceiverResp: (_Text("system_id", 16),),
-    BindTransmitterResp: (_Text("system_id", 16),),
-    BindTransceiverResp: (_Text("system_id", 16),),
-    Outbind: (_Text("system_id", 16), _Text("password", 65)),
+    BindReceiverResp: (_SYSTEM_ID,),
+    BindTransmitterResp: (_SYSTEM_ID,),
+    BindTransceiverResp: (_SYSTEM_ID,),
+    Outbind: (_SYSTEM_ID, _Text("password", 65)),
     Unbind: (),
     UnbindResp: (),
     EnquireLink: (),

@@ -54,6 +54,12 @@ class Gate:
             await self._watch.note(tx, at)
         return Passed(refused, waiting)
 
+    async def judge(self, tx: Tx, passages: Sequence[Passage], at: datetime) -> dict[str, Refusal]:
+        """Return why what was let out, and waits, may not say something else; its funds are held already."""
+        refused, _ = await self._ask_policy(tx, passages, at)
+        refused.update(await self._standing.refusals([each.use for each in passages if each.use.id not in refused]))
+        return refused
+
     async def turned_away(self, tx: Tx, passages: Iterable[Passage], at: datetime) -> set[str]:
         """Return the ids of what may not go on, though it was let out before or came in: suspended, or listed."""
         posted = await self._admission.posted(tx)

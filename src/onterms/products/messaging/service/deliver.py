@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from typing import Any
 
 from onterms.core.db import Row, Statement, Tx
 from onterms.core.ids import new_random_sid
@@ -18,6 +19,7 @@ from onterms.ports.message_carrier import (
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, may_follow
 from onterms.products.messaging.service import money
+from onterms.products.messaging.store import smpp
 
 STATUS_CALLBACK = "messaging.status_callback"
 
@@ -107,7 +109,10 @@ async def _record_locked(tx: Tx, changes: Sequence[Change], at: datetime) -> lis
         for message in moved
         if message["status"] in money.OUTCOMES and message["price_micros"] is None
     ]
-    statements: list[Statement[list[int]]] = [log.appending(tx, changed, at)]
+    statements: list[Statement[Any]] = [log.appending(tx, changed, at)]
+    ended = [each for each in moved if each["status"] in smpp.ENDS and each["direction"] == "outbound-api"]
+    if ended:
+        statements.append(smpp.reporting(ended, at))
     if following:
         statements.append(jobs.enqueuing(tx, following, at))
     await tx.together(*statements)

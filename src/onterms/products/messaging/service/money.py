@@ -41,6 +41,15 @@ class Till:
         passages = (Passage(use_of_row(message), message["sender"]) for message in messages)
         return await self._gate.turned_away(tx, passages, at)
 
+    async def may_say(self, tx: Tx, message: Row, body: str, at: datetime) -> None:
+        """Refuse another text for a message that waits where the rules speak against it.
+
+        Raises: Refusal.
+        """
+        refused = await self._gate.judge(tx, [Passage(use_of_row(message), message["sender"], body)], at)
+        for refusal in refused.values():
+            raise refusal
+
     async def kept_out(self, tx: Tx, messages: Sequence[NewMessage], at: datetime) -> set[str]:
         """Return the SIDs of inbound messages that are not let in."""
         passages = (Passage(use_of(message), message.recipient) for message in messages)

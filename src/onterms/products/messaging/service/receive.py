@@ -13,7 +13,7 @@ from onterms.products.messaging.model import REPLIES, Keyword, NewMessage, keywo
 from onterms.products.messaging.service import inspecting, money, pool
 from onterms.products.messaging.service.deliver import idempotency_token
 from onterms.products.messaging.service.send import enqueue
-from onterms.products.messaging.store import pools
+from onterms.products.messaging.store import pools, smpp
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
@@ -103,6 +103,7 @@ async def receive(
         ],
         at,
     )
+    bound = await smpp.users_of_numbers(tx, list({(stored.account_sid, stored.recipient) for _, stored, _ in fresh}))
     for message, stored, line in fresh:
         if stored.sid not in new:
             continue
@@ -113,7 +114,10 @@ async def receive(
         service = services.get((line.account_sid, line.phone_number))
         keyword = await _answer_keyword(tx, stored, line, service, at)
         await jobs.enqueue(tx, [money.settle_job(stored.account_sid, stored.sid, "received")], at)
-        if pool.webhook_of(line, service).url:
+        user_sid = bound.get((stored.account_sid, stored.recipient))
+        if user_sid is not None:
+            await smpp.insert_delivery(tx, stored.account_sid, user_sid, stored.sid, at)
+        elif pool.webhook_of(line, service).url:
             has_own_words = service is not None and service["opt_out"] is not None
             # In the order they came, one conversation's messages reach the webhook.
             job = jobs.NewJob(

@@ -209,14 +209,16 @@ async def admit(
     composed: Sequence[NewMessage],
     forced: AbstractSet[str] = frozenset(),
     extras: Mapping[str, Draft] = MappingProxyType({}),
+    due: Mapping[str, datetime] = MappingProxyType({}),
 ) -> dict[str, Refusal]:
     """Store and queue composed messages; return the refusal of each that storage speaks against, by SID.
 
-    Shapes: `extras` has the drafts of those that are scheduled, carry short links or are to be fed back, by SID.
+    Shapes: `extras` has the drafts of those that are scheduled, carry short links or are to be fed back, by SID; `due`
+    says when some shall go.
     """
     if not composed:
         return {}
-    refused = await _refusals(tx, senders, composed, forced)
+    refused = await objections(tx, senders, composed, forced)
     await _break_loops(tx, composed, refused)
     if extras:
         await _bound_schedule(tx, composed, refused)
@@ -224,13 +226,15 @@ async def admit(
     wanted = [message for message in composed if message.sid not in refused and message.status != "scheduled"]
     passed = await till.admit(tx, wanted)
     refused.update(passed.refused)
+    waiting = passed.waiting
+    if due or extras:
+        wished = {sid: max(at, waiting.get(sid, at)) for sid, at in due.items()}
+        scheduled = {sid: draft.send_at for sid, draft in extras.items() if draft.send_at is not None}
+        waiting = {**waiting, **wished, **scheduled}
     kept = [message for message in composed if message.sid not in refused]
+    await enqueue(tx, kept, waiting)
     if extras:
-        later = {sid: draft.send_at for sid, draft in extras.items() if draft.send_at is not None}
-        await enqueue(tx, kept, {**passed.waiting, **later})
         await _store_extras(tx, kept, extras)
-    else:
-        await enqueue(tx, kept, passed.waiting)
     return refused
 
 
@@ -281,8 +285,8 @@ async def _break_loops(tx: Tx, composed: Sequence[NewMessage], refused: dict[str
             )
 
 
-async def _refusals(
-    tx: Tx, senders: Senders, composed: Sequence[NewMessage], forced: AbstractSet[str]
+async def objections(
+    tx: Tx, senders: Senders, composed: Sequence[NewMessage], forced: AbstractSet[str] = frozenset()
 ) -> dict[str, Refusal]:
     """Find what storage says against messages: the sender, the country, the recipient's wish."""
     refused: dict[str, Refusal] = {}

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, field
 
 from onterms.core.db import Row
 from onterms.engines.api.catalogue import meaning
+from onterms.engines.api.shapes import Moment, Shape, Sid, Text
 from onterms.products.messaging.model import NewMessage
 
 
@@ -120,3 +123,92 @@ def _end(value: datetime) -> datetime:
     except OverflowError:
         # The last day of the calendar has no day after it.
         return datetime.max.replace(tzinfo=UTC)
+
+
+BindType = Literal["transmitter", "receiver", "transceiver"]
+
+
+class NewSmppUser(Shape):
+    """Short credentials to bind with; without a password one is made and shown once."""
+
+    system_id: Text
+    password: Text = ""
+    bind_types: list[BindType] = field(default_factory=list)
+    # Addresses or networks that may bind; none is all.
+    allowed_ips: list[Text] = field(default_factory=list)
+    # Numbers of the account whose inbound messages come as deliver_sm instead of to a webhook.
+    numbers: list[Text] = field(default_factory=list)
+    # Unanswered requests of a bind, messages a second of a bind (0 is no limit), binds at once.
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+    rate: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    binds: Annotated[int, Meta(ge=1, le=50)] = 10
+    # What data_coding 0 means to the client.
+    alphabet: Literal["gsm", "gsm-packed", "latin-1", "ascii"] = "gsm"
+    long_inbound: Literal["udh", "udh16", "sar", "payload"] = "udh"
+
+
+class SmppUser(Shape):
+    """An SMPP user."""
+
+    sid: Sid
+    account_sid: Sid
+    system_id: str
+    bind_types: list[str]
+    allowed_ips: list[str]
+    numbers: list[str]
+    window: int
+    rate: int
+    binds: int
+    alphabet: str
+    long_inbound: str
+    created_at: Moment
+    # Shown when the user is made, and never again.
+    password: str | None = None
+
+
+class SmppSession(Shape):
+    """Who is bound."""
+
+    sid: Sid
+    account_sid: Sid
+    system_id: str
+    kind: BindType
+    interface_version: str
+    peer: str
+    is_tls: bool
+    node: str
+    bound_at: Moment
+
+
+def smpp_user(row: Row, password: str | None = None) -> SmppUser:
+    """Render an SMPP user."""
+    return SmppUser(
+        sid=row["sid"],
+        account_sid=row["account_sid"],
+        system_id=row["system_id"],
+        bind_types=list(row["bind_types"]),
+        allowed_ips=list(row["allowed_ips"]),
+        numbers=list(row["numbers"]),
+        window=row["window_max"],
+        rate=row["rate_per_s"],
+        binds=row["binds_max"],
+        alphabet=row["alphabet"],
+        long_inbound=row["long_inbound"],
+        created_at=row["created_at"].isoformat(),
+        password=password,
+    )
+
+
+def smpp_session(row: Row) -> SmppSession:
+    """Render who is bound."""
+    return SmppSession(
+        sid=row["sid"],
+        account_sid=row["account_sid"],
+        system_id=row["system_id"],
+        kind=row["kind"],
+        interface_version=f"{row['version'] >> 4}.{row['version'] & 15}",
+        peer=row["peer"],
+        is_tls=row["is_tls"],
+        node=row["node"],
+        bound_at=row["bound_at"].isoformat(),
+    )
