@@ -677,6 +677,21 @@ class TestLater:
         clock_server.advance(hours=1, seconds=5)
         assert handset.bodies() == ["Later"]
 
+    def test_a_scheduled_message_waits_for_its_carrier_from_its_own_time_on(self, clock_server: Any) -> None:
+        account, handset = clock_server.make_account(), clock_server.make_handset()
+        user = make_user(account)
+        handset.behaves(outcome="unreachable")
+        with Plain(clock_server) as plain:
+            plain.bind(user["system_id"], user["password"])
+            assert (
+                plain.ask(submit(account, handset.number, "Patience", schedule_delivery_time="000000120000000R")).status
+                == ROK
+            )
+        clock_server.advance(hours=12, minutes=1)
+        handset.behaves(outcome="delivered")
+        clock_server.advance(minutes=1)
+        assert handset.bodies() == ["Patience"]
+
 
 class TestTheLink:
     def test_enquire_link_is_answered_bound_or_not(self, server: Any, user: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from onterms.core.clock import Clock
@@ -236,7 +236,7 @@ class Tasks:
             await run.complete(tx, [*followed, *(job_of[change.account_sid, change.sid] for change in changes)])
             for message, reason in again:
                 job = job_of[message.account_sid, message.sid]
-                if now - job.created_at > QUEUE_LIFE:
+                if now - _queued_at(job) > QUEUE_LIFE:
                     expired = Change(message.account_sid, message.sid, "failed", error_code=deliver.VALIDITY_EXPIRED)
                     await deliver.record_changes(tx, [expired], now)
                     await run.complete(tx, [job])
@@ -296,7 +296,7 @@ class Tasks:
         """Ask again later, as long as the message may wait: nothing goes out that nobody looked through."""
         async with run.transaction() as tx:
             now = self._at()
-            if now - job.created_at > QUEUE_LIFE:
+            if now - _queued_at(job) > QUEUE_LIFE:
                 expired = Change(*_key(job), "failed", error_code=deliver.VALIDITY_EXPIRED)
                 await deliver.record_changes(tx, [expired], now)
                 await run.complete(tx, [job])
@@ -420,6 +420,12 @@ async def _log_attempts(tx: Tx, account_sid: str, sid: str, purpose: str, attemp
         ],
         at,
     )
+
+
+def _queued_at(job: jobs.Job) -> datetime:
+    """Return when a message's time in the queue began: what had to wait for its hour began then."""
+    since = job.payload.get("since")
+    return job.created_at if since is None else datetime.fromisoformat(since)
 
 
 def _key(job: jobs.Job) -> tuple[str, str]:

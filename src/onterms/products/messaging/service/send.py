@@ -329,17 +329,19 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
     if not messages:
         return
     at = messages[0].at
-    # Files are fetched before the message takes its place at the carrier.
-    steps = [
-        jobs.NewJob(
-            CHOOSE_SENDER if m.status != "queued" else FETCH_MEDIA if m.media_urls else DISPATCH,
+    steps: list[jobs.NewJob] = []
+    for m in messages:
+        # Files are fetched before the message takes its place at the carrier.
+        step = CHOOSE_SENDER if m.status != "queued" else FETCH_MEDIA if m.media_urls else DISPATCH
+        payload: dict[str, Any] = {"sid": m.sid}
+        due_at = due.get(m.sid)
+        if m.status == "scheduled":
             # Whose use it is, for when it is booked.
-            {"sid": m.sid, "credential_sid": m.credential_sid} if m.status == "scheduled" else {"sid": m.sid},
-            account_sid=m.account_sid,
-            due_at=due.get(m.sid),
-        )
-        for m in messages
-    ]
+            payload["credential_sid"] = m.credential_sid
+        elif due_at is not None:
+            # Its time in the queue begins then.
+            payload["since"] = due_at.isoformat()
+        steps.append(jobs.NewJob(step, payload, account_sid=m.account_sid, due_at=due_at))
     accepted = [
         events.event(events.ACCEPTED, m.account_sid, m.sid, {"status": m.status, "direction": m.direction})
         for m in messages

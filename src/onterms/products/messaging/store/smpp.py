@@ -179,7 +179,8 @@ async def add_part(tx: Tx, part: Mapping[str, Any]) -> list[Row]:
                                    body, receipts, valid_until, due_at, credential_sid, session_sid, system_id, made_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7,
                    coalesce((SELECT min(sid) FROM smpp_submit_parts
-                             WHERE account_sid = $1 AND user_key = $2 AND source = $3 AND destination = $4 AND reference = $5 AND total = $6), $8),
+                             WHERE account_sid = $1 AND user_key = $2 AND source = $3 AND destination = $4
+                               AND reference = $5 AND total = $6), $8),
                    $9, $10, $11, $12, $13, $14, $15, $16)
            ON CONFLICT (account_sid, user_key, source, destination, reference, total, number)
            DO UPDATE SET body = excluded.body""",
