@@ -6,9 +6,9 @@ from typing import Any
 
 import in_memory
 import pytest
-from in_memory import Client
+from in_memory import Client, Transport
 
-from onterms.app.http1 import Disconnected, HttpRequest
+from onterms.app.http1 import Connection, Disconnected, HttpRequest, Limits
 
 HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nX-One: 1\r\n"
 
@@ -90,6 +90,63 @@ class TestRequests:
         client.connection.data_received(b"ok")
         await settle()
         assert written(client).endswith(b"\r\n\r\nok")
+
+    async def test_client_that_asks_first_is_told_once(self, app: Recorder) -> None:
+        client = Client(app)
+        client.connection.data_received(HEAD + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        for byte in (b"a", b"b", b"c"):
+            await settle()
+            client.connection.data_received(byte)
+        await settle()
+        assert written(client).count(b"100 Continue") == 1
+
+    async def test_old_client_is_not_told_to_go_on(self, app: Recorder) -> None:
+        client = Client(app)
+        client.connection.data_received(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+        await settle()
+        assert written(client) == b""
+
+    async def test_authority_of_an_absolute_target_counts_and_the_hosts_beside_it_do_not(self, app: Recorder) -> None:
+        client = Client(app)
+        client.connection.data_received(
+            b"GET http://other.example:81/a?b HTTP/1.1\r\nHost: localhost\r\nHost: x\r\n\r\n"
+        )
+        await settle()
+        [request] = app.seen
+        assert [value for name, value in request.headers if name == b"host"] == [b"other.example:81"]
+        assert request.fields[b"host"] == b"other.example:81"
+        assert (request.path, request.query) == ("/a", b"b")
+
+    @pytest.mark.parametrize("begin", [b"0\r\nX-Trailer: ", b"5;extension="])
+    async def test_framing_without_end_is_refused(self, app: Recorder, begin: bytes) -> None:
+        client = Client(app)
+        client.connection.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + begin)
+        await settle()
+        for _ in range(4):
+            client.connection.data_received(b"x" * 16_384)
+        assert client.transport.is_closing()
+
+    async def test_large_body_in_small_chunks_with_a_trailer_is_taken(self, app: Recorder) -> None:
+        client = Client(app)
+        chunks = b"1;a=b\r\nx\r\n" * 20_000 + b"0\r\nX-Trailer: 1\r\n\r\n"
+        client.connection.data_received(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for start in range(0, len(chunks), 10_000):
+            client.connection.data_received(chunks[start : start + 10_000])
+            await settle()
+        assert written(client).endswith(b"x" * 20_000)
+
+    async def test_client_that_takes_no_answers_gets_no_more_of_them_until_it_does(self, app: Recorder) -> None:
+        client = Client(app)
+        client.connection.pause_writing()
+        one = HEAD + b"Content-Length: 0\r\n\r\n"
+        client.connection.data_received(one * 3)
+        await settle()
+        assert app.seen == []
+        assert client.transport.is_paused
+        client.connection.resume_writing()
+        await settle()
+        assert written(client).count(b"HTTP/1.1 200 ") == 3
+        assert not client.transport.is_paused
 
     async def test_body_that_nobody_reads_is_passed_over(self) -> None:
         async def refuse(request: HttpRequest) -> None:
@@ -280,3 +337,25 @@ class TestSilence:
         for task in client.shared.tasks:
             task.cancel()
         await settle()
+
+    async def test_client_that_takes_nothing_of_its_answer_is_dropped_after_its_time(self, app: Recorder) -> None:
+        client = in_memory.Client(app)
+        client.connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await settle()
+        now = asyncio.get_running_loop().time()
+        for later_s, unsent_bytes in ((1.0, 900), (70.0, 900), (74.0, 500), (140.0, 500)):
+            client.transport.unsent_bytes = unsent_bytes
+            client.connection.look_after(now + later_s)
+            assert not client.transport.is_closing()
+        client.connection.look_after(now + 150.0)
+        assert client.transport.is_closing()
+
+    async def test_connection_too_many_is_turned_away(self, app: Recorder) -> None:
+        client = in_memory.Client(app, limits=Limits(connections_max=1))
+        second = Transport("127.0.0.1")
+        Connection(client.shared, {}).connection_made(second)
+        assert second.is_closing()
+        assert not client.transport.is_closing()
+        client.connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await settle()
+        assert written(client).startswith(b"HTTP/1.1 200 ")

@@ -18,6 +18,7 @@ class Transport(asyncio.Transport):
         self.written = bytearray()
         self.changed = asyncio.Event()
         self.is_paused = False
+        self.unsent_bytes = 0
         self._is_closing = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -40,7 +41,7 @@ class Transport(asyncio.Transport):
         return False
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent_bytes
 
     def set_protocol(self, protocol: Any) -> None:
         pass
@@ -73,9 +74,9 @@ class _Bytes:
 class Client:
     """One connection that sends one request."""
 
-    def __init__(self, app: App, address: str = "127.0.0.1") -> None:
+    def __init__(self, app: App, address: str = "127.0.0.1", limits: Limits | None = None) -> None:
         self.transport = Transport(address)
-        self.shared = Shared(app, Limits())
+        self.shared = Shared(app, limits or Limits())
         self.connection = Connection(self.shared, {})
         self.connection.connection_made(self.transport)
 

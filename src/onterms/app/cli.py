@@ -6,6 +6,7 @@ import fnmatch
 import gc
 import json
 import logging
+import resource
 import signal
 import sys
 from collections import Counter
@@ -27,6 +28,7 @@ from onterms.engines.api import load
 from onterms.engines.ledger import verify_ledger
 
 _log = logging.getLogger("onterms")
+_FILES_WANTED = 16_384
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,6 +82,10 @@ def _up(settings: Settings, *, verbose: bool) -> int:
     )
     for name in ("asyncio", "aiohttp"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Each connection is a file, and the soft limit is often the one that suits programs with few.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < (wanted := min(hard, _FILES_WANTED) if hard != resource.RLIM_INFINITY else _FILES_WANTED):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return uvloop.run(_serve(settings))
 
 

@@ -175,6 +175,9 @@ class Doors:
         now = loop.time()
         for connection in list(self.shared.connections):
             connection.look_after(now)
+        if self.shared.turned_away:
+            logger.warning("turned away %d connections, there are too many", self.shared.turned_away)
+            self.shared.turned_away = 0
         pause_s = min(1.0, self.limits.head_timeout_s / 4)
         self._timers["connections"] = loop.call_later(pause_s, self._look_after_connections)
 
@@ -203,6 +206,10 @@ class Doors:
         self._tunnels.add(tunnel)
         return tunnel
 
+    def is_full(self) -> bool:
+        """Tell whether there are as many connections as there may be."""
+        return self.shared.turns_away(len(self._new) + len(self.shared.lingering) + 2 * len(self._tunnels))
+
     def track(self, connection: _FirstBytes) -> None:
         """Remember a connection that is not handed over yet."""
         self._new.add(connection)
@@ -227,7 +234,10 @@ class _FirstBytes(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._timer = self._loop.call_later(self._doors.limits.head_timeout_s, self._expired)
-        self._doors.track(self)
+        if self._doors.is_full():
+            transport.abort()
+        else:
+            self._doors.track(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()

@@ -13,9 +13,11 @@ import asyncio
 import contextlib
 import http
 import logging
+import re
+import resource
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Final
 
@@ -34,6 +36,7 @@ _UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"http2-settings"})
 _STATUS_LINES: Final = {
     int(status): b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in http.HTTPStatus
 }
+_AUTHORITY_END: Final = re.compile(rb"[/?#]")
 # RFC 9110 6.4.1: these have no body whatever their headers say.
 _BODILESS: Final = frozenset({204, 304})
 
@@ -52,6 +55,8 @@ class Limits:
     connect_timeout_s: float = 10.0
     tunnel_idle_s: float = 3600.0
     tunnels_max: int = 512
+    # Whoever comes on top is turned away: the files that are left are for the database and for what we call ourselves.
+    connections_max: int = field(default_factory=lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4)
 
 
 class Disconnected(Exception):
@@ -68,7 +73,14 @@ class Shared:
         self.tasks: set[asyncio.Task[None]] = set()
         self.lingering: set[asyncio.Transport] = set()
         self.stopping = False
+        self.turned_away = 0
         self.refresh_date()
+
+    def turns_away(self, others: int = 0) -> bool:
+        """Tell whether one more connection is too many, beside `others` that are no HTTP connections yet."""
+        is_full = len(self.connections) + others >= self.limits.connections_max
+        self.turned_away += is_full
+        return is_full
 
     def refresh_date(self) -> None:
         """Take the second's date (RFC 9110 6.6.1).
@@ -86,8 +98,8 @@ class HttpRequest:
     """
 
     __slots__ = (
-        "_body", "_body_bytes", "_connection", "_is_closed", "_is_complete", "_reader", "fields", "headers",
-        "http_version", "is_answered", "is_done", "keep_alive", "method", "path", "query",
+        "_body", "_body_bytes", "_connection", "_is_closed", "_is_complete", "_reader", "expects_continue",
+        "fields", "headers", "http_version", "is_answered", "is_done", "keep_alive", "method", "path", "query",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +119,7 @@ class HttpRequest:
         self.fields: Mapping[bytes, bytes] = dict(headers)
         self.http_version = http_version
         self.keep_alive = keep_alive
+        self.expects_continue = http_version == "1.1" and self.fields.get(b"expect", b"").lower() == b"100-continue"
         # Something of the response is written; nothing else may begin one.
         self.is_answered = False
         self.is_done = False
@@ -268,6 +281,8 @@ class Connection(asyncio.Protocol):
         self._headers: list[Header] = []
         self._is_in_head = False
         self._head_bytes = 0
+        # What has come of a body's framing (chunk extensions, trailers) since its last byte.
+        self._framing_bytes = 0
         # The request whose body is being read; the one that is being answered; those that wait for their turn.
         self._reading: HttpRequest | None = None
         self._current: HttpRequest | None = None
@@ -277,6 +292,7 @@ class Connection(asyncio.Protocol):
         self._is_reading_paused = False
         self._writable: asyncio.Future[None] | None = None
         self._is_writing_paused = False
+        self._unsent_bytes = 0
         self._stream: asyncio.Future[None] | None = None
         self._since = 0.0
 
@@ -290,8 +306,8 @@ class Connection(asyncio.Protocol):
             self.scheme = "https"
         peer = transport.get_extra_info("peername")
         self.peer = str(peer[0]) if isinstance(peer, tuple) else None
-        if self.shared.stopping:
-            # Its handshake was under way when the doors were shut.
+        if self.shared.stopping or self.shared.turns_away():
+            # Its handshake was under way when the doors were shut, or when they were still open to it.
             transport.abort()
         else:
             self.shared.connections.add(self)
@@ -328,17 +344,19 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """Hold streams back."""
+        """Hold streams back, and the requests that wait: their client takes no answers."""
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:
-        """Let streams go on."""
+        """Let streams and waiting requests go on."""
         self._is_writing_paused = False
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+        if self._current is None and not self.transport.is_closing():
+            self._go_on()
 
     def _feed(self, data: bytes) -> None:
-        was_in_head = self._is_in_head
+        was_in_head, was_in_body = self._is_in_head, self._reading is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -353,7 +371,14 @@ class Connection(asyncio.Protocol):
             if self._head_bytes > self.shared.limits.head_bytes_max:
                 self.refuse(431, "The request's head is too large.")
                 return
-        if self._waiting and self._current is None:
+        elif was_in_body and self._reading is not None:
+            # The parser puts a trailer together by copying it for each piece. The piece that held the body's last byte
+            # counts as well, hence twice.
+            self._framing_bytes += len(data)
+            if self._framing_bytes > 2 * self.shared.limits.head_bytes_max:
+                self.refuse(431, "The request's trailers or chunk extensions are too large.")
+                return
+        if self._waiting and self._current is None and not self._is_writing_paused:
             self._next()
         if self._waiting and not self._is_reading_paused:
             self._pause_reading()
@@ -365,6 +390,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers = []
         self._head_bytes = 0
+        self._framing_bytes = 0
         self._is_in_head = True
         if self._current is None:
             self._since = self._loop.time()
@@ -387,8 +413,12 @@ class Connection(asyncio.Protocol):
             return
         target = self._url
         if target[:1] != b"/" and target != b"*":
-            # A path in absolute form, as clients of a proxy write it.
+            # A path in absolute form, as clients of a proxy write it. RFC 9112 3.2.2: its authority counts and a Host
+            # header beside it does not.
             url = httptools.parse_url(target)
+            authority = _AUTHORITY_END.split(target.partition(b"://")[2], maxsplit=1)[0]
+            self._headers = [header for header in self._headers if header[0] != b"host"]
+            self._headers.append((b"host", authority))
             target = (url.path or b"/") + (b"?" + url.query if url.query else b"")
         elif b"#" in target:
             target = target.partition(b"#")[0]
@@ -408,6 +438,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body."""
+        self._framing_bytes = 0
         if self._reading is not None and self._reading.received(data) and not self._is_reading_paused:
             self._pause_reading()
 
@@ -469,6 +500,11 @@ class Connection(asyncio.Protocol):
             else:
                 self._linger()
             return
+        # To a client that takes no answers none are added, or it could fill the memory with them.
+        if not self._is_writing_paused:
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self._waiting:
             self._next()
         if self._is_reading_paused and not self._waiting:
@@ -476,8 +512,10 @@ class Connection(asyncio.Protocol):
 
     def wanted(self, request: HttpRequest) -> None:
         """Have more of a body sent that the app waits for."""
-        if request.fields.get(b"expect", b"").lower() == b"100-continue" and not request.is_answered:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.expects_continue and not request.is_answered:
+            # Once, and to no older client (RFC 9110 10.1.1).
+            request.expects_continue = False
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if self._is_reading_paused:
             self._resume_reading()
 
@@ -518,6 +556,15 @@ class Connection(asyncio.Protocol):
 
     def look_after(self, now: float) -> None:
         """Close the connection when its client has been silent for too long; `now` is the loop's time."""
+        unsent_bytes, before = self.transport.get_write_buffer_size(), self._unsent_bytes
+        self._unsent_bytes = unsent_bytes
+        if unsent_bytes:
+            if unsent_bytes != before:
+                self._since = now
+            elif now - self._since > self.shared.limits.keep_alive_s:
+                # It takes nothing of its answer, so there is no use in waiting until that is written.
+                self.transport.abort()
+            return
         if self._current is not None or self._is_refused:
             return
         is_waiting = self._has_served and not self._is_in_head and self._reading is None
