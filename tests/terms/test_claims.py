@@ -104,6 +104,57 @@ async def test_2_1_b_30_minutes_down_in_april_2025_are_99_93_percent_and_credit_
     assert (await world.commerce.refused(late)).details == {"clause": "2.1(b)", "reason": "claimed_late"}
 
 
+async def test_2_1_b_month_is_credited_once_however_often_it_is_claimed(world: World) -> None:
+    commerce = world.commerce
+    await world.measure("messaging", 30)
+    body = {"service": "messaging", "month": "2025-04-01"}
+    when = {"account": commerce.account, "at": "2025-05-02T00:00:00Z"}
+    claim = await commerce.post("SlaClaims", body, **when)
+    second = await commerce.refused(commerce.post("SlaClaims", body, **when))
+    assert (second.status, second.details["reason"]) == (409, "claimed_already")
+    assert second.details["claim_sid"] == claim["sid"]
+    await commerce.post("SlaClaims", {**body, "service": "voice"}, **when)
+    await commerce.fire("SlaClaims", claim["sid"], "credit")
+    third = await commerce.refused(commerce.post("SlaClaims", body, **when))
+    assert (third.status, third.details["reason"]) == (409, "credited_already")
+    assert world.billing.credits == [("2.1(b)", "123.45")]
+
+
+async def test_5_4_days_are_paid_back_once_however_often_they_are_claimed(world: World) -> None:
+    commerce = world.commerce
+    claims = []
+    for first, last in (("2025-03-01", "2025-03-05"), ("2025-03-05", "2025-03-07"), ("2025-03-06", "2025-03-07")):
+        body = {"service": "messaging", "from_on": first, "until_on": last, "description": "out of order"}
+        claim = await commerce.post("NonConformityClaims", body, account=commerce.account)
+        await commerce.fire("NonConformityClaims", claim["sid"], "reproduce", finding="seen")
+        claims.append(claim["sid"])
+    await commerce.fire("NonConformityClaims", claims[0], "refund")
+    refused = await commerce.refused(commerce.fire("NonConformityClaims", claims[1], "refund"))
+    assert (refused.status, refused.details["claim_sid"]) == (409, claims[0])
+    assert (await commerce.fire("NonConformityClaims", claims[2], "refund"))["state"] == "refunded"
+    assert len(world.billing.credits) == 2
+
+
+async def test_6_3_c_costs_of_a_claim_are_no_list_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.service, "COSTS_MAX", 2)
+    commerce = world.commerce
+    claim = await world.indemnity()
+    await commerce.fire("IndemnityClaims", claim["sid"], "accept", defence_owner="counsel")
+    cost = {"account": commerce.account, "amount": "1.00", "purpose": "assistance"}
+    for _ in range(2):
+        await commerce.fire("IndemnityClaims", claim["sid"], "cost", **cost)
+    assert (await commerce.refused(commerce.fire("IndemnityClaims", claim["sid"], "cost", **cost))).status == 400
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+async def test_9_7_day_from_which_no_period_can_be_counted_is_refused(world: World, day: str) -> None:
+    body = {"service": "messaging", "from_on": day, "until_on": day, "description": "never"}
+    refused = await world.commerce.refused(
+        world.commerce.post("NonConformityClaims", body, account=world.commerce.account)
+    )
+    assert (refused.status, refused.message) == (400, "'from_on' lies too far away")
+
+
 async def test_9_1_2_provide_an_affiliates_service_is_claimed_from_the_contracting_company(world: World) -> None:
     commerce = world.commerce
     await world.service("messaging", provider="affiliate", provider_entity="japan")

@@ -55,6 +55,19 @@ def test_every_move_is_whole(machine: Any) -> None:
     assert {move.next for move in machine.moves.values()} - {state for state, _ in machine.moves}
 
 
+async def test_8_2_agreement_that_both_parties_end_is_closed_once(world: World) -> None:
+    given = {"kind_of_end": "insolvency", "reason": "insolvent"}
+    cases = [
+        await world.commerce.post(
+            "Terminations", {"event": "receive", **given}, account=account, at="2025-03-01T15:00:00Z"
+        )
+        for account in (world.commerce.account, None)
+    ]
+    await world.commerce.until("2025-03-02T00:00:00+00:00")
+    assert [await world.state(case) for case in cases] == ["terminated", "terminated"]
+    assert sorted(world.done) == sorted(set(STEPS) - {"close_accounts"})
+
+
 @pytest.mark.parametrize(("form_end", "last"), [("2025-06-30", "2025-06-30"), (None, "2025-03-31")])
 async def test_8_2_1_notice_of_2025_03_01_ends_after_30_days_but_not_before_order_forms(
     world: World, form_end: str | None, last: str

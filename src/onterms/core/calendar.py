@@ -8,6 +8,15 @@ import calendar
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 
+# Periods of years are added to days that others write, in either direction.
+_YEARS = range(1000, 9000)
+
+
+def can_count_from(day: date) -> bool:
+    """Tell whether periods can be added to a day, or to an instant, without leaving the calendar."""
+    return day.year in _YEARS
+
+
 def day_of(at: datetime, zone: tzinfo = UTC) -> date:
     """Return the contract day of an instant."""
     return at.astimezone(zone).date()

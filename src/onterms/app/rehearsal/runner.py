@@ -133,7 +133,9 @@ class Runner:
             *(sys.executable, "-m", "onterms.app.rehearsal"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            # What it needs it is told; keys of payment providers and mail servers are none of it.
+            env={name: value for name, value in os.environ.items() if not name.startswith("ONTERMS_")}
+            | {"PYTHONPATH": path},
             limit=_ANSWER_BYTES_MAX,
         )
         try:

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from onterms.core import money
+from onterms.core.calendar import can_count_from
 from onterms.core.errors import InvalidParameter
 
 Role = Literal["operator", "customer", "system"]
@@ -149,9 +150,12 @@ def read(kind: FieldKind, name: str, value: Any) -> Any:
     text = _text(name, value, PROSE_MAX if kind == "prose" else TEXT_MAX)
     if kind == "day":
         try:
-            return date.fromisoformat(text).isoformat()
+            day = date.fromisoformat(text)
         except ValueError:
             raise InvalidParameter(f"'{name}' must be a day such as 2025-03-01") from None
+        if not can_count_from(day):
+            raise InvalidParameter(f"'{name}' lies too far away")
+        return day.isoformat()
     if kind == "instant":
         try:
             found = datetime.fromisoformat(text)
@@ -159,6 +163,8 @@ def read(kind: FieldKind, name: str, value: Any) -> Any:
             raise InvalidParameter(f"'{name}' must be an instant such as 2025-03-01T10:00:00Z") from None
         if found.tzinfo is None:
             raise InvalidParameter(f"'{name}' must be an instant with its offset")
+        if not can_count_from(found):
+            raise InvalidParameter(f"'{name}' lies too far away")
         return found.isoformat()
     if kind == "amount":
         try:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from onterms.business import agreements, customers
 from onterms.business.cases import Book, Case
 from onterms.business.claims import store
-from onterms.business.claims.errors import TermsNotAccepted
+from onterms.business.claims.errors import ClaimedAlready, TermsNotAccepted
 from onterms.business.claims.model import (
     DISPUTE,
     INDEMNITY,
@@ -38,6 +38,8 @@ SLA_DEFAULT_CREDIT_PERCENT = 10
 _ENTITIES = ("default", "europe", "japan")
 # Clause 6.1.3.
 _EXCLUSIONS = ("breach", "combination", "free", "beta")
+# Ours: each cost that is booked is written again with the next one.
+COSTS_MAX = 200
 
 
 class Billing(Protocol):
@@ -249,7 +251,16 @@ class Claims:
         provided = sorted({providers.get(service) or entity for service in services})
         return {"addressed_to": entity, "provided_by": provided}
 
+    async def _require_unclaimed(self, tx: Tx, case: Case, states: Sequence[str]) -> None:
+        """Refuse a second claim for a month: its fees are still there to be a share of."""
+        await store.lock(tx, case.customer_sid)
+        for other in await self.sla.list(tx, case.customer_sid, states):
+            same = all(other.facts[name] == case.facts[name] for name in ("service", "month"))
+            if same and other.sid != case.sid:
+                raise ClaimedAlready(SLA_CLAIM.clause, other.sid, is_given=other.state == "credited")
+
     async def _assess(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        await self._require_unclaimed(tx, case, ["filed", "credited"])
         service, month = case.facts["service"], case.day("month")
         minutes, down = await self.availability(tx, service, month)
         terms = await store.sla(tx, service, month)
@@ -271,6 +282,7 @@ class Claims:
         }
 
     async def _give_credit(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
+        await self._require_unclaimed(tx, case, ["credited"])
         sid = await self._billing.credit(
             tx, case.customer_sid, case.micros("credit"), case.facts["currency"], "2.1(b)", case.sid, at
         )
@@ -284,6 +296,11 @@ class Claims:
 
     async def _refund(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
         service, first, last = case.facts["service"], case.day("from_on"), case.day("until_on")
+        await store.lock(tx, case.customer_sid)
+        for other in await self.nonconformity.list(tx, case.customer_sid, ["refunded"]):
+            meets = other.day("from_on") <= last and first <= other.day("until_on")
+            if meets and other.facts["service"] == service and other.sid != case.sid:
+                raise ClaimedAlready(NONCONFORMITY.clause, other.sid, is_given=True)
         charge, currency = await self._billing.charge(tx, case.customer_sid, service, first, last)
         amount = nonconformity_refund(charge, currency)
         sid = await self._billing.credit(tx, case.customer_sid, amount, currency, "5.4", case.sid, at)
@@ -319,6 +336,8 @@ class Claims:
         purpose = facts["purpose"]
         if purpose not in ("defence", "assistance", "participation"):
             raise InvalidParameter("'purpose' must be defence, assistance or participation")
+        if len(facts["costs"]) >= COSTS_MAX:
+            raise InvalidParameter(f"A claim has at most {COSTS_MAX} costs; add them up")
         other = "customer" if facts["direction"] == "operator" else "operator"
         # Clause 6.3(c): help is at the indemnifier's cost, joining at one's own.
         borne_by = other if purpose == "participation" else facts["direction"]

@@ -5,6 +5,13 @@ from datetime import date, datetime
 
 from onterms.core.db import Row, Tx
 
+_LOCK_SEED = 0x636C61696D
+
+
+async def lock(tx: Tx, customer_sid: str) -> None:
+    """Let one transaction at a time claim, or be given, what is a customer's."""
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", customer_sid, _LOCK_SEED)
+
 
 async def set_service(
     tx: Tx, service: str, stage: str, provider: str, terms_version: str, provider_entity: str, at: datetime

@@ -159,7 +159,9 @@ class Terminations:
 
     async def _close_down(self, tx: Tx, case: Case, at: datetime) -> Mapping[str, Any]:
         kind = case.facts["kind_of_end"]
-        await store.insert_end(tx, case.customer_sid, case.sid, kind, at)
+        if not await store.insert_end(tx, case.customer_sid, case.sid, kind, at):
+            # Both parties may have given notice: what ended is not closed, billed and offered for export again.
+            return {"closing": []}
         done = []
         for step in STEPS:
             done.append({"step": step, "outcome": await self._closing[step](tx, case.customer_sid, kind, at)})

@@ -5,10 +5,13 @@ from datetime import datetime
 from onterms.core.db import Tx
 
 
-async def insert_end(tx: Tx, customer_sid: str, case_sid: str, kind: str, at: datetime) -> None:
-    """Record that an agreement has ended, once."""
-    sql = "INSERT INTO agreement_ends VALUES ($1, $2, $3, $4) ON CONFLICT (customer_sid) DO NOTHING"
-    await tx.execute(sql, customer_sid, case_sid, kind, at)
+async def insert_end(tx: Tx, customer_sid: str, case_sid: str, kind: str, at: datetime) -> bool:
+    """Record that an agreement has ended, and tell whether it had not before."""
+    sql = (
+        "INSERT INTO agreement_ends VALUES ($1, $2, $3, $4) ON CONFLICT (customer_sid) DO NOTHING "
+        "RETURNING customer_sid"
+    )
+    return await tx.fetchval(sql, customer_sid, case_sid, kind, at) is not None
 
 
 async def ended_at(tx: Tx, customer_sid: str) -> datetime | None:

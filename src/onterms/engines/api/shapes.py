@@ -26,6 +26,7 @@ from typing import (
 
 import msgspec
 
+from onterms.core.calendar import can_count_from
 from onterms.core.errors import InvalidParameter, Refusal
 from onterms.core.money import decimal_text, micros
 
@@ -185,6 +186,8 @@ def _plain(value: Any) -> Any:
     """Put ordinary numbers in place of amounts, in place: what goes on into rows and jobs is no type of this file."""
     if isinstance(value, Micros):
         return int(value)
+    if isinstance(value, date) and not can_count_from(value):
+        raise InvalidParameter("A day or instant lies too far away")
     if isinstance(value, Shape):
         for name in value.__struct_fields__:
             setattr(value, name, _plain(getattr(value, name)))
