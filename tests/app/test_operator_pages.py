@@ -101,6 +101,8 @@ class TestGoingOn:
             "/operator",
             "/operator/\\elsewhere",
             "/operator/\r\nSet-Cookie: a=b",
+            # No header can carry it.
+            "/operator/\u4e2d",
         ],
     )
     def test_anything_else_leads_to_the_overview(self, path: object) -> None:

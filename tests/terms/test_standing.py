@@ -11,7 +11,7 @@ import pytest
 from onterms.business import accounts, customers, notices, standing
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database, Tx
-from onterms.core.errors import Refusal
+from onterms.core.errors import Forbidden, Refusal
 from onterms.core.vault import Vault
 from onterms.engines import audit
 from onterms.engines.api import Account, Caller, OwnRequest
@@ -289,7 +289,7 @@ class TestApi:
     async def test_a_customer_sees_what_stands_against_it(self, world: World) -> None:
         await world.block("dunning", "CS1")
         [show] = [route for route in standing.Api().routes() if route.pattern.endswith("/Standing")]
-        caller = Caller(Account(world.sub, world.main, "active", "", False), "token", world.sub)
+        caller = Caller(Account(world.main, world.main, "active", "", False), "token", world.main)
         assert show.handler is not None
         async with world.database.transaction() as tx:
             reply = await show.handler(tx, OwnRequest("GET", {}, {}, {}, START, caller))
@@ -298,6 +298,17 @@ class TestApi:
             (world.sub, False),
         ]
         assert reply.body["items"][0]["reasons"][0]["clause"] == "3.3.2"
+
+    async def test_a_subaccount_neither_sees_nor_changes_what_is_the_customers(self, world: World) -> None:
+        caller = Caller(Account(world.sub, world.main, "active", "", False), "token", world.sub)
+        request = OwnRequest("GET", {}, {}, {}, START, caller)
+        for route in standing.Api().routes():
+            assert route.handler is not None
+            async with world.database.transaction() as tx:
+                with pytest.raises(Forbidden):
+                    await route.handler(tx, request)
+        with pytest.raises(Forbidden):
+            customers.refuse_weak_credentials(request)
 
 
 class Following:

@@ -7,7 +7,6 @@ weekends. The zone is UTC unless the operator fixed another at install.
 import calendar
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-
 # Periods of years are added to days that others write, in either direction.
 _YEARS = range(1000, 9000)
 

@@ -253,7 +253,7 @@ def _words(refusal: Refusal) -> dict[str, Any]:
 
 def inside(path: object) -> str:
     """Return a path of ours to go on to, never one that leads elsewhere."""
-    if isinstance(path, str) and path.startswith(_HOME) and path.isprintable() and "\\" not in path:
+    if isinstance(path, str) and path.startswith(_HOME) and path.isascii() and path.isprintable() and "\\" not in path:
         return path
     return _HOME
 

@@ -7,6 +7,7 @@ from onterms.business.customers.api import (
     MineToChange,
     actor_of,
     customer_of_request,
+    refuse_subaccounts,
     refuse_weak_credentials,
 )
 from onterms.business.customers.errors import Conflict, TermsForbid, Unprocessable
@@ -127,6 +128,7 @@ __all__ = [
     "obligors",
     "open_task",
     "owners",
+    "refuse_subaccounts",
     "refuse_weak_credentials",
     "require",
     "require_claimant",

@@ -25,7 +25,7 @@ def _nowhere(request: OwnRequest) -> tuple[str, str]:
 async def customer_of_request(tx: Tx, request: OwnRequest) -> Customer:
     """Return whose things a request is about: the caller's own customer, or the one that the operator names.
 
-    Raises: NotFound, InvalidParameter where the operator names none.
+    Raises: NotFound, InvalidParameter where the operator names none, Forbidden for a subaccount.
     """
     named = request.path.get("customer_sid") or request.query.get("customer_sid") or request.body.get("customer_sid")
     if named is not None and (not isinstance(named, str) or not SID.match(named)):
@@ -35,6 +35,7 @@ async def customer_of_request(tx: Tx, request: OwnRequest) -> Customer:
             raise InvalidParameter("'customer_sid' is required")
         return await customers.require(tx, named)
     assert request.caller is not None, "the route lets in the operator and accounts only"
+    refuse_subaccounts(request)
     own = await customers.customer_of(tx, request.caller.account.sid)
     if own is None or named not in (None, own.sid):
         raise NotFound("The customer was not found")
@@ -49,11 +50,21 @@ def actor_of(request: OwnRequest) -> str:
     return f"{request.caller.account.sid}/{request.caller.credential_sid}"
 
 
+def refuse_subaccounts(request: OwnRequest) -> None:
+    """Refuse subaccounts what is the whole customer's: they are often in the hands of its own customers.
+
+    Raises: Forbidden.
+    """
+    if request.caller is not None and request.caller.account.is_subaccount:
+        raise Forbidden("A subaccount does not speak for the customer; use the main account", details={"clause": "1.8"})
+
+
 def refuse_weak_credentials(request: OwnRequest) -> None:
     """Refuse standard keys what changes a customer: as with accounts and keys, it takes a token or a main key.
 
     Raises: Forbidden.
     """
+    refuse_subaccounts(request)
     caller = request.caller
     if caller is not None and (caller.credential == "standard_key" or caller.account.test):
         raise Forbidden("This needs the account's auth token or a main key")

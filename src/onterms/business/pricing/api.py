@@ -161,6 +161,8 @@ class Api:
         """Return whose rows the caller may see: its own, or for the operator those asked for, or all (None)."""
         if request.operator:
             return request.query.get("customer_sid")
+        if request.caller is not None and request.caller.account.is_subaccount:
+            raise Forbidden("A subaccount does not speak for the customer", details={"clause": "1.8"})
         customer = await self._customer_of(tx, request.caller.account.sid) if request.caller else None
         if customer is None:
             raise CustomerNotFound
@@ -209,8 +211,6 @@ class Api:
     async def _sign(self, tx: Tx, request: OwnRequest, sid: str, body: wire.Signature) -> wire.Form:
         customer_sid = await self._form_owner(tx, request)
         party = "operator" if request.operator else "customer"
-        if request.caller is not None and request.caller.account.sid != request.caller.account.owner_sid:
-            raise Forbidden("A subaccount does not sign for the customer", details={"clause": "1.8"})
         # A signature on paper is entered by the operator, who says so.
         if request.operator and body.party == "customer":
             party = "customer"

@@ -99,6 +99,8 @@ class Api:
         """Return whose rows the caller may see: its own, or for the operator those asked for, or all (None)."""
         if request.operator:
             return request.query.get("customer_sid") or request.body.get("customer_sid")
+        if request.caller is not None:
+            customers.refuse_subaccounts(request)
         customer = await self._customer_of(tx, request.caller.account.sid) if request.caller else None
         if customer is None:
             raise CustomerNotFound

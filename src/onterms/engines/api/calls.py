@@ -27,6 +27,11 @@ class Account:
     # back.
     test: bool = False
 
+    @property
+    def is_subaccount(self) -> bool:
+        """Whether another account owns this one."""
+        return self.sid != self.owner_sid and not self.test
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
