@@ -223,12 +223,9 @@ class German:
         assert self.statuses() == ["active", "active", "suspended"]
 
     def may_send(self) -> list[bool]:
-        """Tell whether the main account and the depot's may send, each as it asks for itself."""
-        found: list[bool] = []
-        for sid, token in ((self.spree.account_sid, self.spree.token), (self.depot.sid, self.depot.auth_token)):
-            states = self.world.call("GET", "Standing", auth=(sid, token))["items"]
-            found += [each["can_send"] for each in states if each["account_sid"] == sid]
-        return found
+        """Tell whether the main account and the depot's may send."""
+        states = {each["account_sid"]: each["can_send"] for each in self.spree.items("Standing")}
+        return [states[self.spree.account_sid], states[self.depot.sid]]
 
     def disputes_april(self) -> None:
         april = self.spree.invoice_of("2027-04")
