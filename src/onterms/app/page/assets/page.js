@@ -60,18 +60,20 @@ function refreshAll() {
   detail.refresh();
 }
 
-let late;
+let late, later;
 function changed(sids) {
   log.refresh();
   handset?.refresh();
   if (detail.concerns(sids)) detail.refresh();
   // The handset keeps its own messages and shows them once they are settled, which may be a moment after the event;
-  // alerts have no event.
+  // alerts have no event, and on a busy machine they may take a little longer.
   clearTimeout(late);
   late = setTimeout(() => {
     handset?.refresh();
     refreshAlerts();
   }, 400);
+  clearTimeout(later);
+  later = setTimeout(refreshAlerts, 3000);
 }
 
 let retry_ms = 1000;
