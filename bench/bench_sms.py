@@ -100,7 +100,7 @@ async def measure(load: Load, gateway: Gateway, options: argparse.Namespace) -> 
     start = gateway.smsc.stats(mark=True)
     counted = await load.run(gateway, options.connections, options.seconds)
     driven = gateway.smsc.stats()
-    done = await gateway.smsc.quiet()
+    done = await gateway.quiet()
     used = {name: value - cpu[name] for name, value in gateway.cpu().items()}
     drive_s = driven["at"] - start["at"]
     finals = done["finals"] - start["finals"]
@@ -145,7 +145,7 @@ async def run_system(place: Place, load: Load, system: str, delay_ms: int, *, is
     options = place.options
     async with place.start(system, delay_ms) as gateway:
         warm = await load.run(gateway, options.connections, WARM_UP_S)
-        await gateway.smsc.quiet()
+        await gateway.quiet()
         run = await measure(load, gateway, options)
         answered, runs = warm["answered"] - warm["refused"] + run["answered"], 2
         if gateway.database is not None and (run["refused"] or run["broken"]):
@@ -153,7 +153,7 @@ async def run_system(place: Place, load: Load, system: str, delay_ms: int, *, is
         sids = place.folder / "sids" if is_last else None
         if sids is not None and gateway.database is not None:
             checked = await load.run(gateway, options.connections, CHECKED_S, sids)
-            await gateway.smsc.quiet()
+            await gateway.quiet()
             answered, runs = answered + checked["answered"], 3
         run["held"] = await hold(gateway, answered, runs * options.connections, sids)
         return run

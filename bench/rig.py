@@ -95,18 +95,6 @@ class Smsc:
             found: dict[str, Any] = json.load(answer)
             return found
 
-    async def quiet(self, *, calm_s: float = 1.5, timeout_s: float = 300.0) -> dict[str, Any]:
-        """Wait until nothing came for a while, and return the counters."""
-        before, calm = self.stats(), 0.0
-        async with asyncio.timeout(timeout_s):
-            while calm < calm_s:
-                await asyncio.sleep(0.25)
-                now = self.stats()
-                moved = now["callbacks"] != before["callbacks"] or now["submits"] != before["submits"]
-                calm = 0.0 if moved or now["receipts_waiting"] else calm + 0.25
-                before = now
-        return before
-
     def callbacks(self) -> "dict[str, list[tuple[str, str]]]":
         """Return status and token of each callback that was answered with 200, in order, by SID."""
         self.stats()
@@ -178,6 +166,21 @@ class Gateway:
         pids = self.pids | {"simulator": self.smsc.process.pid}
         return {name: cpu_s(pid, with_children=name in self.families) for name, pid in pids.items()}
 
+    async def quiet(self, *, stall_s: float = 60.0) -> dict[str, Any]:
+        """Wait until everything that was taken has ended, or nothing moved for long; return the SMSC's counters."""
+        calm, before = 0.0, self.smsc.stats()
+        while calm < stall_s:
+            await asyncio.sleep(0.25)
+            now = self.smsc.stats()
+            moved = any(now[name] != before[name] for name in ("callbacks", "submits", "receipts_answered"))
+            calm, before = (0.0, now) if moved or now["receipts_waiting"] else (calm + 0.25, now)
+            taken = now["submits"] - now["throttled"]
+            if self.database is not None and calm >= 0.5:
+                taken = await self.database.fetchval("SELECT count(*) FROM messages WHERE direction = 'outbound-api'")
+            if calm >= 1.5 and now["finals"] >= taken:
+                break
+        return before
+
     def rss(self) -> dict[str, int]:
         """Return the memory of each process."""
         return {name: rss_bytes(pid, with_children=name in self.families) for name, pid in self.pids.items()}
@@ -186,15 +189,17 @@ class Gateway:
 class Load:
     """wrk, with recipients that never come twice."""
 
-    def __init__(self) -> None:
-        self._start = 0
+    def __init__(self, step: int = 1_000_000) -> None:
+        self._start, self._step = 0, step
 
-    async def run(self, gateway: Gateway, connections: int, seconds: float, sids: Path | None = None) -> dict[str, Any]:
-        """Send for some seconds and return what wrk counted."""
-        self._start += 1_000_000
+    async def run(
+        self, gateway: Gateway, connections: int, seconds: float, sids: Path | None = None, *, pause_ms: int = 0
+    ) -> dict[str, Any]:
+        """Send for some seconds and return what wrk counted; each connection pauses so long between requests."""
+        self._start += self._step
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "sms.lua")]
         command += [gateway.url, "--", gateway.kind, gateway.path, gateway.authorization, gateway.sender]
-        command += [gateway.smsc.callback, str(self._start), str(sids or "-"), *RECIPIENTS["us"]]
+        command += [gateway.smsc.callback, str(self._start), str(sids or "-"), str(pause_ms), *RECIPIENTS["us"]]
         wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         output = (await wrk.communicate())[0].decode()
         for line in output.splitlines():

@@ -1,8 +1,9 @@
 -- The load of bench_sms.py: each request sends a message to a recipient of its own.
 --
 -- Arguments: "onterms", path, Authorization header, or "kannel", path, "-"; then the sender, where callbacks go, the
--- number to count from, a file or "-", and patterns of recipients in which # stands for a digit. Every SID answered is
--- written to the file, which costs the load generator time, so there is none while speed is measured.
+-- number to count from, a file or "-", the milliseconds that each connection pauses before a request, and patterns of
+-- recipients in which # stands for a digit. Every SID answered is written to the file, which costs the load generator
+-- time, so there is none while speed is measured.
 
 local function encoded(text)
   return (text:gsub("[^%w]", function(sign) return string.format("%%%02X", sign:byte()) end))
@@ -24,9 +25,16 @@ function init(args)
     ["X-Twilio-Client"] = "python-9.13.0",
   }
   patterns = {}
-  for place = 8, #args do
+  for place = 9, #args do
     local head, digits = args[place]:match("^([^#]*)(#+)$")
     table.insert(patterns, { head = encoded(head), format = "%0" .. #digits .. "d", limit = 10 ^ #digits })
+  end
+  pause = tonumber(args[8])
+  if pause > 0 then
+    -- Spread, so that the connections do not move in step.
+    delay = function()
+      return math.random(0, 2 * pause)
+    end
   end
   if args[7] ~= "-" then
     local file = io.open(args[7], "w")
