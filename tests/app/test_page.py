@@ -23,7 +23,7 @@ from onterms.engines.api import Account, Caller, Engine, Operation, load
 from onterms.engines.log import Event, Live
 from onterms.products import monitor
 from onterms.products.messaging import store
-from onterms.products.messaging.model import NewMessage
+from onterms.products.messaging.model import Change, NewMessage
 
 OURS = "AC" + "1" * 32
 THEIRS = "AC" + "2" * 32
@@ -170,7 +170,7 @@ async def put_message(world: World, number: int, **changes: Any) -> str:
         await store.insert(tx, [message])
         await log.append(
             tx,
-            [Event("message.accepted", message.account_sid, message.sid, {"status": "queued"})],
+            log.batched([Event("message.accepted", message.account_sid, message.sid, {"status": "queued"})]),
             world.clock.now(),
         )
     return message.sid
@@ -331,10 +331,10 @@ class TestMessages:
 
 class TestMessage:
     async def test_its_timeline_tells_statuses_and_webhook_attempts_with_meanings(self, world: World) -> None:
-        sid = await put_message(world, 1, status="undelivered")
-        await put_event(
-            world, sid, "message.status_changed", {"status": "undelivered", "error_code": 30003, "carrier": "simulator"}
-        )
+        sid = await put_message(world, 1, status="sent")
+        ended = Change(OURS, sid, "undelivered", error_code=30003, carrier="simulator")
+        async with world.database.transaction() as tx:
+            await store.advance(tx, [ended], world.clock.now())
         attempt = {
             "purpose": "status undelivered",
             "url": "http://127.0.0.1:5000/status",

@@ -161,7 +161,7 @@ def callbacks_are_in_order_and_repeat_their_token(sink: Sink, messages: dict[str
     for sid, message in messages.items():
         seen = sink.seen[sid]
         statuses = [status for status, _ in seen]
-        assert statuses == sorted(statuses, key=PLACE.__getitem__), sid
+        assert statuses == sorted(statuses, key=PLACE.__getitem__), (sid, seen, message["to"])
         assert statuses and statuses[-1] == message["status"], sid
         # One token a status: equal over repeats, and no two statuses share one.
         assert len(set(seen)) == len(set(statuses)) == len({token for _, token in seen}), sid
@@ -171,10 +171,11 @@ async def the_log_has_one_end_each(install: Any, messages: dict[str, Any]) -> No
     connection = await install.database()
     try:
         rows = await connection.fetch(
-            """SELECT subject_sid, count(*) FILTER (WHERE type = 'message.accepted') AS beginnings,
-                      array_agg(data->>'status') FILTER (WHERE data->>'status' = ANY($1::text[])) AS ends
-               FROM events WHERE subject_sid LIKE 'SM%' AND type IN ('message.accepted', 'message.status_changed')
-               GROUP BY subject_sid""",
+            """SELECT told->>0 AS subject_sid, count(*) FILTER (WHERE type = 'message.accepted') AS beginnings,
+                      array_agg(told->1->>'status') FILTER (WHERE told->1->>'status' = ANY($1::text[])) AS ends
+               FROM events, jsonb_array_elements(data->'batch') AS told
+               WHERE subject_sid = '' AND type IN ('message.accepted', 'message.status_changed')
+               GROUP BY 1""",
             list(TERMINAL),
         )
     finally:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
@@ -24,10 +24,17 @@ R = TypeVar("R")
 _PLACEHOLDER = re.compile(r"\$(\d+)")
 
 
+class NotAtOnce(Exception):
+    """What was asked of `Database.at_once` needs more than one statement: do it again in a transaction."""
+
+
 class Tx:
     """One open transaction."""
 
     __slots__ = ("_commits", "_connection", "_effects", "database")
+
+    # Whether all of it is one statement; see `Database.at_once`.
+    is_at_once = False
 
     def __init__(self, connection: Any, database: "Database", *, commits: bool = True) -> None:
         self._connection = connection
@@ -60,10 +67,7 @@ class Tx:
 
         Shapes: all see the tables as they were before the first of them.
         """
-        sql = _together(tuple(statement.sql for statement in statements))
-        args = [arg for statement in statements for arg in statement.args]
-        told = {notification for statement in statements for notification in statement.notify}
-        row = await self.fetchrow(sql, *args, [channel for channel, _ in told], [payload for _, payload in told])
+        row = await self.fetchrow(*_together_with(statements))
         assert row is not None
         return [await statement.finish(values) for statement, values in zip(statements, row.values(), strict=False)]
 
@@ -97,31 +101,148 @@ class Tx:
                 )
 
 
+class AtOnce(Tx):
+    """A transaction of one statement, which needs no BEGIN and no COMMIT.
+
+    The caller gathers what it expects and what it does, and ends with `together`, once. Whatever else it would need
+    raises NotAtOnce, and so does an expectation that does not hold; then nothing was done, and what was queued with
+    `if_undone` runs.
+    """
+
+    __slots__ = ("_deferred", "_expected", "_has_ended", "_undo")
+
+    is_at_once = True
+
+    def __init__(self, connection: Any, database: "Database") -> None:
+        super().__init__(connection, database)
+        self._expected: list[Expectation] = []
+        self._deferred: list[Statement[Any]] = []
+        self._undo: list[Callable[[], None]] = []
+        self._has_ended = False
+
+    async def fetch(self, sql: str, *args: Any) -> list[Row]:
+        """Raise NotAtOnce."""
+        raise NotAtOnce
+
+    async def fetchrow(self, sql: str, *args: Any) -> Row | None:
+        """Raise NotAtOnce."""
+        raise NotAtOnce
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        """Raise NotAtOnce."""
+        raise NotAtOnce
+
+    async def execute(self, sql: str, *args: Any) -> int:
+        """Raise NotAtOnce."""
+        raise NotAtOnce
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Raise NotAtOnce."""
+        if self.is_at_once:
+            raise NotAtOnce
+        yield
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the statement was sent."""
+        return self._has_ended
+
+    def expect_none(self, expectation: "Expectation") -> None:
+        """Do nothing of all this where a query finds a row."""
+        self._expected.append(expectation)
+
+    def defer(self, statement: "Statement[Any]") -> None:
+        """Run a statement with those that end this."""
+        self._deferred.append(statement)
+
+    def if_undone(self, effect: Callable[[], None]) -> None:
+        """Queue a call for the case that nothing of this was done."""
+        self._undo.append(effect)
+
+    def undo(self) -> None:
+        """Run what was queued for this case; for whoever opened it."""
+        undo, self._undo = self._undo, []
+        for effect in undo:
+            effect()
+
+    async def together(self, *statements: "Statement[Any]") -> list[Any]:
+        """Run everything, which commits it; then there is nothing more to do here.
+
+        Raises: NotAtOnce.
+        """
+        assert not self._has_ended, "it was committed"
+        self._has_ended = True
+        every = [*statements, *self._deferred]
+        sql, *args = _together_with(every, self._expected)
+        try:
+            row = await self._connection.fetchrow(sql, *args)
+        except asyncpg.PostgresError as error:
+            # A statement that the server refused did nothing, and in its transaction each caller fails by itself.
+            raise NotAtOnce from error
+        # What was done is done: only what raises from here on, and cannot, would be in doubt.
+        self._undo.clear()
+        made = [await statement.finish(values) for statement, values in zip(every, row.values(), strict=False)]
+        return made[: len(statements)]
+
+
 @dataclass(frozen=True, slots=True)
 class Statement(Generic[R]):
     """An INSERT, UPDATE or DELETE that may share its round trip with others; `Tx.together` runs it.
 
     Shapes: `sql` returns one column. `finish` gets its values in ascending order. `notify` holds (channel, payload).
+    `before` are the parts of a WITH that `sql` needs, as (name, query): the names are the statement's own.
     """
 
     sql: str
     args: Sequence[Any]
     finish: Callable[[list[Any]], Awaitable[R]]
     notify: Sequence[tuple[str, str]] = ()
+    before: tuple[tuple[str, str], ...] = ()
+
+
+class Expectation(NamedTuple):
+    """A query that is expected to find nothing; see `AtOnce.expect_none`."""
+
+    sql: str
+    args: Sequence[Any]
+
+
+def _together_with(statements: Sequence[Statement[Any]], expected: Sequence[Expectation] = ()) -> list[Any]:
+    """Return the one statement and its arguments."""
+    sql = _together(
+        tuple((statement.before, statement.sql) for statement in statements), tuple(each.sql for each in expected)
+    )
+    told = {notification for statement in statements for notification in statement.notify}
+    return [
+        sql,
+        *(arg for statement in statements for arg in statement.args),
+        *(arg for expectation in expected for arg in expectation.args),
+        [channel for channel, _ in told],
+        [payload for _, payload in told],
+    ]
 
 
 @cache
-def _together(statements: tuple[str, ...]) -> str:
+def _together(statements: tuple[tuple[tuple[tuple[str, str], ...], str], ...], expected: tuple[str, ...]) -> str:
     # With few rows a batch costs more in round trips, on both sides, than in its rows. The cache is small, for every
     # text is a constant of some engine.
     parts: list[str] = []
     args = 0
-    for place, sql in enumerate(statements):
+    for place, (before, sql) in enumerate(statements):
+        parts += [f"{name} AS ({_shifted(query, args)})" for name, query in before]
         parts.append(f"part{place}(value) AS ({_shifted(sql, args)})")
-        args += max((int(number) for number in _PLACEHOLDER.findall(sql)), default=0)
-    arrays = [f"ARRAY(SELECT value FROM part{place} ORDER BY value)" for place in range(len(statements))]
+        args += _args_of(sql, *(query for _, query in before))
+    results = [f"ARRAY(SELECT value FROM part{place} ORDER BY value)" for place in range(len(statements))]
+    for sql in expected:
+        results.append(f"(SELECT refuse_statement() WHERE EXISTS ({_shifted(sql, args)}))")
+        args += _args_of(sql)
     told = f"(SELECT count(pg_notify(channel, payload)) FROM unnest(${args + 1}::text[], ${args + 2}::text[])"
-    return f"WITH {', '.join(parts)} SELECT {', '.join(arrays)}, {told} AS told(channel, payload))"
+    return f"WITH {', '.join(parts)} SELECT {', '.join(results)}, {told} AS told(channel, payload))"
+
+
+def _args_of(*queries: str) -> int:
+    return max((int(number) for sql in queries for number in _PLACEHOLDER.findall(sql)), default=0)
 
 
 def _shifted(sql: str, by: int) -> str:
@@ -189,6 +310,23 @@ class Database:
             async with connection.transaction():
                 yield tx
             # Before the connection goes back: a caller cancelled while it does must not lose the effects of its commit.
+            tx.run_effects()
+
+    @asynccontextmanager
+    async def at_once(self) -> AsyncIterator[AtOnce]:
+        """Open a transaction of one statement.
+
+        Raises: NotAtOnce where it cannot be one; nothing was done then.
+        """
+        async with self._pool.acquire() as connection:
+            tx = AtOnce(connection, self)
+            try:
+                yield tx
+            except BaseException as error:
+                # Else a connection was lost with the answer, and nobody knows.
+                if isinstance(error, NotAtOnce) or not tx.has_ended:
+                    tx.undo()
+                raise
             tx.run_effects()
 
     @asynccontextmanager

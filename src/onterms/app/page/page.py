@@ -241,7 +241,7 @@ class Page:
         sid = _sid(request, "sid")
         account_sid, facts = await self._account(tx, request)
         found = await reading.message(tx, account_sid, sid)
-        timeline = await reading.timeline(tx, account_sid, sid)
+        timeline = await reading.timeline(tx, account_sid, sid, found[1] if found is not None else None)
         if found is None and not timeline:
             raise NotFound(f"Message {sid} was not found")
         if found is None:

@@ -7,6 +7,7 @@ from typing import Any
 from onterms.core.db import Row, Tx
 from onterms.engines import log
 from onterms.engines.api import catalogue
+from onterms.products import messaging as messaging_room
 
 _MESSAGE = (
     "sid, direction, sender, recipient, body, encoding, num_segments, num_media, status, error_code, price_micros, "
@@ -51,7 +52,7 @@ async def messages(
 async def message(tx: Tx, account_sid: str, sid: str) -> tuple[dict[str, Any], Row] | None:
     """Return a message as it is shown, and its row."""
     row = await tx.fetchrow(
-        f"SELECT {_MESSAGE}, media_urls, status_callback, carrier, carrier_id FROM messages "
+        f"SELECT {_MESSAGE}, media_urls, status_callback, carrier, carrier_id, history FROM messages "
         "WHERE account_sid = $1 AND sid = $2",
         account_sid,
         sid,
@@ -81,11 +82,36 @@ async def file(tx: Tx, account_sid: str, message_sid: str, sid: str) -> Row | No
     )
 
 
-async def timeline(tx: Tx, account_sid: str, sid: str) -> list[dict[str, Any]]:
-    """List what happened to a message, oldest first."""
+async def timeline(tx: Tx, account_sid: str, sid: str, row: Row | None) -> list[dict[str, Any]]:
+    """List what happened to a message, oldest first: its own history, where it is still there, and what the log has."""
+    logged = [(event.at, str(event.id), event.type, event.data) for event in await log.timeline(tx, account_sid, sid)]
+    life = [] if row is None or row["direction"] == "inbound" else _life(row)
     return [
-        {"id": event.id, "type": event.type, "at": _shown_time(event.at), "data": _explained(event.data)}
-        for event in await log.timeline(tx, account_sid, sid)
+        {"id": id_, "type": type_, "at": _shown_time(at), "data": _explained(data)}
+        # Stable: of one moment, what the message became comes before whom that was told.
+        for at, id_, type_, data in sorted([*life, *logged], key=lambda entry: entry[0])
+    ]
+
+
+def _life(row: Row) -> list[tuple[datetime, str, str, dict[str, Any]]]:
+    moves = messaging_room.moves_of(row["history"])
+    first = moves.pop(0).status if moves and moves[0].status in ("accepted", "scheduled") else "queued"
+    return [
+        (row["date_created"], "accepted", "message.accepted", {"status": first, "direction": row["direction"]}),
+        *(
+            (
+                move.at,
+                f"move-{place}",
+                "message.status_changed",
+                {
+                    "status": move.status,
+                    "error_code": move.error_code,
+                    "carrier": move.carrier,
+                    "carrier_id": move.carrier_id,
+                },
+            )
+            for place, move in enumerate(moves)
+        ),
     ]
 
 

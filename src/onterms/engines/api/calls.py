@@ -102,6 +102,8 @@ class Binding:
     open_to_all: bool = False
     # A suspended account may still read.
     active_account_only: bool = True
+    # Of a batch handler: which calls it can mostly do with one statement. It is given `Database.at_once` for these.
+    at_once: Callable[[Call], bool] | None = None
 
 
 def serve(operation_id: str, handler: Handler, **options: Any) -> Binding:

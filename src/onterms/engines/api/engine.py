@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from onterms.core.clock import Clock
-from onterms.core.db import Coalescer, Database
+from onterms.core.db import AtOnce, Coalescer, Database, NotAtOnce
 from onterms.core.errors import (
     AuthenticationFailed,
     Forbidden,
@@ -335,8 +335,36 @@ class Engine:
     def _batch_runner(self, binding: Binding) -> Any:
         handler = binding.batch_handler
         assert handler is not None
+        suits = binding.at_once
+        luck = _Luck()
 
         async def run(calls: list[Call]) -> Sequence[Any]:
+            if suits is None or not luck.is_with_us():
+                return await in_transaction(calls)
+            quick = [call for call in calls if suits(call)]
+            if len(quick) == len(calls):
+                return await at_once(calls)
+            rest = [call for call in calls if not suits(call)]
+            answers = iter(await at_once(quick) if quick else ())
+            others = iter(await in_transaction(rest))
+            return [next(answers if suits(call) else others) for call in calls]
+
+        async def at_once(calls: list[Call]) -> Sequence[Any]:
+            once: AtOnce | None = None
+            try:
+                async with self._database.at_once() as once:
+                    answers = await handler(once, calls)
+                luck.note(succeeded=True)
+                return answers
+            except NotAtOnce:
+                luck.note(succeeded=False)
+            except Exception as error:
+                # The connection may have been lost with the answer: once more could be twice.
+                if once is not None and once.has_ended:
+                    return [error] * len(calls)
+            return await in_transaction(calls)
+
+        async def in_transaction(calls: list[Call]) -> Sequence[Any]:
             is_done = False
             try:
                 async with self._database.transaction() as tx:
@@ -407,6 +435,27 @@ class Engine:
         if context.extra:
             headers += context.extra
         return headers
+
+
+class _Luck:
+    """Whether it is worth trying to do a batch at once: each failure doubles how many batches do not try."""
+
+    __slots__ = ("_failures", "_skip")
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._skip = 0
+
+    def is_with_us(self) -> bool:
+        if self._skip:
+            self._skip -= 1
+            return False
+        return True
+
+    def note(self, *, succeeded: bool) -> None:
+        self._failures = 0 if succeeded else min(self._failures + 1, 8)
+        # The first failure is mostly an accident, as one recipient who opted out.
+        self._skip = 2**self._failures - 2 if self._failures else 0
 
 
 _NOBODY = Caller(Account("", "", "active", ""), "token", "")

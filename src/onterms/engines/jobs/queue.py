@@ -30,6 +30,10 @@ class LocalWorker(Protocol):
         """Take jobs that were inserted under this lease."""
         ...
 
+    def expect(self, task: str) -> object:
+        """Return what, while it is kept, says that a job of the task is on its way into the table."""
+        ...
+
     def wake(self, task: str, due_at: datetime | None) -> None:
         """Look for jobs of the task at that time, or at once."""
         ...
@@ -89,6 +93,7 @@ def enqueuing(tx: Tx, jobs: Sequence[NewJob], at: datetime) -> Statement[list[in
             earlier = waiting.get(job.task, due_at)
             waiting[job.task] = None if earlier is None or due_at <= at else min(due_at, earlier)
     leases = [None if holder is None else holder.lease_id for holder in holders]
+    expected = [worker.expect(task) for worker in workers for task, due_at in waiting.items() if due_at is None]
 
     async def finish(ids: list[int]) -> list[int]:
         handed: dict[tuple[int, int], tuple[LocalWorker, list[Job]]] = {}
@@ -111,7 +116,7 @@ def enqueuing(tx: Tx, jobs: Sequence[NewJob], at: datetime) -> Statement[list[in
             handed.setdefault((id(holder), lease_id), (holder, []))[1].append(made)
         for (_, lease_id), (holder, made_jobs) in handed.items():
             tx.after_commit(partial(holder.hand_over, lease_id, made_jobs))
-        _wake_after_commit(tx, workers, waiting)
+        _wake_after_commit(tx, workers, waiting, expected)
         return ids
 
     return Statement(
@@ -166,11 +171,14 @@ def _abroad(workers: Sequence[LocalWorker], tasks: Mapping[str, datetime | None]
     return abroad
 
 
-def _wake_after_commit(tx: Tx, workers: Sequence[LocalWorker], tasks: Mapping[str, datetime | None]) -> None:
+def _wake_after_commit(
+    tx: Tx, workers: Sequence[LocalWorker], tasks: Mapping[str, datetime | None], expected: Sequence[object] = ()
+) -> None:
     if not workers or not tasks:
         return
 
-    def wake() -> None:
+    def wake(_expected: Sequence[object] = expected) -> None:
+        # What was expected is kept until then, or until a rollback drops this.
         for worker in workers:
             for task, due_at in tasks.items():
                 worker.wake(task, due_at)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from onterms.core.db import Row, Tx
+from onterms.core.db import Row, Statement, Tx
 from onterms.engines.jobs.model import Job, LeaseLost
 from onterms.engines.jobs.queue import announce, announce_successors, job_of
 
@@ -236,18 +237,38 @@ async def next_due(tx: Tx, tasks: Sequence[str]) -> datetime | None:
     return found
 
 
+_COMPLETE = "DELETE FROM jobs WHERE id = ANY($1::bigint[]) AND state = 'leased' AND leased_by = $2"
+
+
 async def complete(tx: Tx, lease_id: int, jobs: Sequence[Job]) -> None:
     """Delete jobs that are done.
 
     Raises: LeaseLost when another worker holds one of them.
     """
-    count = await tx.execute(
-        "DELETE FROM jobs WHERE id = ANY($1::bigint[]) AND state = 'leased' AND leased_by = $2",
-        [job.id for job in jobs],
-        lease_id,
-    )
+    count = await tx.execute(_COMPLETE, [job.id for job in jobs], lease_id)
     _require_all(count, jobs)
     await announce_successors(tx, _order_keys(jobs))
+
+
+async def keep(tx: Tx, lease_id: int, job: Job, payload: dict[str, Any]) -> None:
+    """Give a running job another payload.
+
+    Raises: LeaseLost when another worker holds it.
+    """
+    count = await tx.execute(
+        "UPDATE jobs SET payload = $3 WHERE id = $1 AND state = 'leased' AND leased_by = $2", job.id, lease_id, payload
+    )
+    _require_all(count, [job])
+
+
+def completing(lease_id: int, jobs: Sequence[Job]) -> Statement[None]:
+    """Make the statement that deletes jobs that are done and have no order key; it may raise LeaseLost."""
+
+    async def finish(ids: list[int]) -> None:
+        _require_all(len(ids), jobs)
+
+    assert not _order_keys(jobs), "who comes after them is to be told"
+    return Statement(_COMPLETE + " RETURNING id", [[job.id for job in jobs], lease_id], finish)
 
 
 async def retry(tx: Tx, lease_id: int, job: Job, due_at: datetime, error: str) -> None:

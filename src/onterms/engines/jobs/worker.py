@@ -33,7 +33,8 @@ whatever the handler did in that transaction. A handler that settles its jobs in
 has its effects in the database exactly once; what it does outside may be repeated.
 
 Failure: when a handler raises for a batch, the jobs it left unsettled run again one by one, so that one bad job does
-not take others down; a job that fails alone is retried after its back-off, and is dead after `attempts_max`.
+not take others down; a job that fails alone is retried after its back-off, and is dead after `attempts_max`. A job that
+stands for many things is halved instead, until the bad thing is alone.
 
 Orphans: a commit whose answer was lost, or a settlement that failed, leaves a row leased by us that no memory knows of.
 What is seen so in two successive sweeps is put back; the pause between them covers the hand-over that is just on its
@@ -48,16 +49,17 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from onterms.core.clock import Clock
-from onterms.core.db import Database, Tx
+from onterms.core.db import Database, Statement, Tx
 from onterms.engines.jobs import store
-from onterms.engines.jobs.model import Backoff, Job, LeaseLost
-from onterms.engines.jobs.queue import CHANNEL, attach, detach
+from onterms.engines.jobs.model import Backoff, Job, LeaseLost, NewJob
+from onterms.engines.jobs.queue import CHANNEL, attach, detach, enqueue
 
 _log = logging.getLogger("onterms.jobs")
 
@@ -106,6 +108,23 @@ class Run:
             await store.complete(tx, self._lease_id, jobs)
             self._settle(tx, jobs)
 
+    async def keep(self, tx: Tx, job: Job, payload: dict[str, Any]) -> None:
+        """Let a job stand for what is left of it, should this process die: it goes on running here.
+
+        Raises: LeaseLost when another worker holds it.
+        """
+        await store.keep(tx, self._lease_id, job, payload)
+
+    def completing(self, tx: Tx, jobs: Sequence[Job]) -> Statement[None]:
+        """Make the statement that does what `complete` does with jobs without an order key, for `Tx.together`."""
+        statement = store.completing(self._lease_id, jobs)
+
+        async def finish(ids: list[int]) -> None:
+            await statement.finish(ids)
+            self._settle(tx, jobs)
+
+        return replace(statement, finish=finish)
+
     async def retry(self, tx: Tx, job: Job, *, due_at: datetime, error: str) -> None:
         """Put a job back for another attempt at that time.
 
@@ -139,6 +158,12 @@ class Run:
 Handler = Callable[[Run, list[Job]], Awaitable[None]]
 
 
+class _Expected:
+    """A job that is on its way into the table, for as long as somebody keeps this."""
+
+    __slots__ = ("__weakref__",)
+
+
 @dataclass(slots=True)
 class _Lane:
     """One task: its handler and what waits for it."""
@@ -149,6 +174,11 @@ class _Lane:
     concurrency: int
     attempts_max: int
     backoff: Backoff
+    # The field of the payload that lists what a job stands for, where it stands for many things.
+    items: str | None = None
+    # Whether jobs begin in the order in which they were enqueued, as far as one worker has them.
+    in_order: bool = False
+    expected: "WeakSet[_Expected]" = field(default_factory=WeakSet)
     queue: deque[Job] = field(default_factory=deque)
     running: int = 0
     # Somebody said that the table has jobs for this lane.
@@ -164,6 +194,9 @@ class _Lane:
 
     @property
     def room(self) -> int:
+        if self.in_order and (self.look or self.is_claiming or self.expected):
+            # The table may have earlier ones.
+            return 0
         # Enough to keep every runner busy while the next batch comes in, and little enough that another process gets
         # its share of a flood.
         return max(0, 2 * self.batch_max * self.concurrency - len(self.queue))
@@ -171,6 +204,25 @@ class _Lane:
     def look_now(self) -> None:
         self.look = True
         self.wake.set()
+
+    def take(self) -> list[Job]:
+        """Take the next batch out of the queue: as many things as a batch may have, and at least one job."""
+        if self.items is None:
+            return [self.queue.popleft() for _ in range(min(self.batch_max, len(self.queue)))]
+        batch: list[Job] = []
+        left = self.batch_max
+        while self.queue and (not batch or len(self.queue[0].payload.get(self.items, ())) <= left):
+            batch.append(self.queue.popleft())
+            left -= len(batch[-1].payload.get(self.items, ()))
+        return batch
+
+    def halves(self, job: Job) -> list[dict[str, Any]]:
+        """Return the payloads of two jobs that stand for what this one does, or nothing where it is for one thing."""
+        things = job.payload.get(self.items, ()) if self.items is not None else ()
+        if len(things) < 2:
+            return []
+        middle = len(things) // 2
+        return [{**job.payload, self.items: part} for part in (things[:middle], things[middle:])]  # type: ignore[dict-item]
 
 
 class Worker:
@@ -209,11 +261,20 @@ class Worker:
         concurrency: int = 1,
         attempts_max: int = 10,
         backoff: Backoff | None = None,
+        items: str | None = None,
+        in_order: bool = False,
     ) -> None:
-        """Serve a task with a handler; before `run`."""
+        """Serve a task with a handler; before `run`.
+
+        Shapes: `items` names the list in a job's payload of what it stands for. Then `batch_max` counts these, and a
+        job that fails is halved until what fails stands alone. With `in_order` a job handed over in memory does not
+        overtake those in the table.
+        """
         assert task not in self._lanes, f"task {task} has a handler already"
         assert not self._started.is_set(), "tasks are registered before the worker runs"
-        self._lanes[task] = _Lane(task, handler, batch_max, concurrency, attempts_max, backoff or Backoff())
+        self._lanes[task] = _Lane(
+            task, handler, batch_max, concurrency, attempts_max, backoff or Backoff(), items, in_order
+        )
 
     # ---- what enqueue sees (queue.LocalWorker)
 
@@ -242,6 +303,15 @@ class Worker:
             self._held[job.id] = job
             lane.queue.append(job)
             lane.wake.set()
+
+    def expect(self, task: str) -> object:
+        """Return what, while it is kept, says that a job of the task is on its way into the table."""
+        lane = self._lanes.get(task)
+        if lane is None or not lane.in_order:
+            return None
+        expected = _Expected()
+        lane.expected.add(expected)
+        return expected
 
     def wake(self, task: str, due_at: datetime | None) -> None:
         """Look for jobs of the task at that time, or at once."""
@@ -381,7 +451,7 @@ class Worker:
         # In turns, so that a stream of jobs handed over does not starve those in the table.
         if lane.queue and not (lane.look and lane.claims_next):
             lane.claims_next = True
-            return [lane.queue.popleft() for _ in range(min(lane.batch_max, len(lane.queue)))]
+            return lane.take()
         lane.claims_next = False
         lane.look = False
         lane.next_due = None
@@ -407,7 +477,10 @@ class Worker:
         if self._stopping.is_set():
             # Not begun: stop puts them back.
             return []
-        return claimed.jobs
+        if lane.items is None:
+            return claimed.jobs
+        lane.queue.extend(claimed.jobs)
+        return lane.take() if lane.queue else []
 
     def _begin(self, lane: _Lane, jobs: list[Job]) -> None:
         lane.running += 1
@@ -459,6 +532,14 @@ class Worker:
                 _log.warning("worker %s: job %d of %s is held elsewhere", self.name, job.id, job.task)
                 continue
             text = f"{type(failure).__name__}: {failure}"
+            halves = lane.halves(job)
+            if halves:
+                _log.warning("job %d of %s failed and is halved", job.id, job.task, exc_info=failure)
+                async with run.transaction() as tx:
+                    parts = [NewJob(job.task, half, job.account_sid, order_key=job.order_key) for half in halves]
+                    await enqueue(tx, parts, job.created_at)
+                    await run.complete(tx, [job])
+                continue
             async with run.transaction() as tx:
                 if job.attempt >= lane.attempts_max:
                     _log.error("job %d of %s is dead, attempt %d", job.id, job.task, job.attempt, exc_info=failure)

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
-from onterms.core.db import Tx
+from onterms.core.db import AtOnce, Expectation, Statement, Tx
 from onterms.engines.ledger.model import HoldKey, HoldRequest
 from onterms.engines.ledger.store import FundsKey, add_held, lock_funds
 
@@ -39,6 +39,27 @@ SELECT customer_sid, id, pg_current_xact_id()::text AS xid FROM made
 """
 
 
+# The holds of a statement that does other things with them, and nothing at all where a lease is gone or a hold exists.
+_SPENDING_LEASE = """
+SELECT customer_sid, id AS lease_id FROM ledger_leases
+WHERE (customer_sid, id) IN (SELECT DISTINCT * FROM unnest($2::text[], $9::bigint[]))
+ORDER BY customer_sid, id FOR KEY SHARE
+"""
+_SPENDING_MADE = """
+INSERT INTO ledger_holds (customer_sid, id, account_sid, currency, micros, purpose, expires_at, created_at, lease_id)
+SELECT customer_sid, id, account_sid, currency, micros, purpose, expires_at, $1, lease_id
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::timestamptz[], $9::bigint[])
+     AS request(customer_sid, id, account_sid, currency, micros, purpose, expires_at, lease_id)
+JOIN ledger_spending_lease USING (customer_sid, lease_id)
+RETURNING customer_sid, lease_id, micros
+"""
+_SPENDING = """
+INSERT INTO ledger_lease_spending (customer_sid, lease_id, micros)
+SELECT customer_sid, lease_id, sum(micros) FROM ledger_spending_made GROUP BY customer_sid, lease_id
+RETURNING micros
+"""
+
+
 class Taken(NamedTuple):
     """A lease with more in it."""
 
@@ -51,8 +72,15 @@ async def spend(tx: Tx, requests: Sequence[tuple[HoldRequest, int]], at: datetim
 
     Shapes: requests with their lease's id. A hold is not made where it exists or its lease is gone.
     """
-    rows = await tx.fetch(
-        _SPEND,
+    rows = await tx.fetch(_SPEND, *_spend_args(requests, at))
+    return {HoldKey(row["customer_sid"], row["id"]) for row in rows}, rows[0]["xid"] if rows else None
+
+
+_NOT_ALL_MADE = "SELECT FROM (SELECT count(*) AS made FROM ledger_spending_made) AS holds WHERE made <> $1::bigint"
+
+
+def _spend_args(requests: Sequence[tuple[HoldRequest, int]], at: datetime) -> list[Any]:
+    return [
         at,
         [each.customer_sid for each, _ in requests],
         [each.id for each, _ in requests],
@@ -62,8 +90,25 @@ async def spend(tx: Tx, requests: Sequence[tuple[HoldRequest, int]], at: datetim
         [each.purpose for each, _ in requests],
         [each.expires_at for each, _ in requests],
         [lease_id for _, lease_id in requests],
+    ]
+
+
+def spend_at_once(tx: AtOnce, requests: Sequence[tuple[HoldRequest, int]], at: datetime) -> None:
+    """Insert holds that come out of leases with whatever else is done at once, or let nothing of it be done."""
+    tx.defer(_spending(requests, at))
+    tx.expect_none(Expectation(_NOT_ALL_MADE, [len(requests)]))
+
+
+def _spending(requests: Sequence[tuple[HoldRequest, int]], at: datetime) -> Statement[list[int]]:
+    async def finish(spent: list[int]) -> list[int]:
+        return spent
+
+    return Statement(
+        _SPENDING,
+        _spend_args(requests, at),
+        finish,
+        before=(("ledger_spending_lease", _SPENDING_LEASE), ("ledger_spending_made", _SPENDING_MADE)),
     )
-    return {HoldKey(row["customer_sid"], row["id"]) for row in rows}, rows[0]["xid"] if rows else None
 
 
 async def take(

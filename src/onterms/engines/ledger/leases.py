@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from onterms.core.clock import Clock
-from onterms.core.db import Database, Tx
+from onterms.core.db import AtOnce, Database, NotAtOnce, Tx
 from onterms.engines.ledger import holds, lease_store
 from onterms.engines.ledger.model import Duplicate, Held, HoldKey, HoldOutcome, HoldRequest
 from onterms.engines.ledger.store import FundsKey
@@ -134,6 +134,8 @@ class Leases:
         for lease, micros in amounts.items():
             spent[lease] = _Spent(lease, micros)
             tx.after_commit(spent[lease])
+        if isinstance(tx, AtOnce):
+            return self._hold_at_once(tx, requests, leased, spent, at)
         outcomes: dict[int, HoldOutcome] = {}
         # Direct ones first: they lock funds, and who has a lease must not wait for funds where that can be avoided.
         if direct:
@@ -142,6 +144,21 @@ class Leases:
         if leased:
             await self._spend(tx, requests, leased, spent, outcomes, at)
         return [outcomes[place] for place in range(len(requests))]
+
+    def _hold_at_once(
+        self,
+        tx: AtOnce,
+        requests: Sequence[HoldRequest],
+        leased: dict[HoldKey, tuple[HoldRequest, _Lease]],
+        spent: dict[_Lease, _Spent],
+        at: datetime,
+    ) -> list[HoldOutcome]:
+        for each in spent.values():
+            tx.if_undone(each.untouched)
+        if len(leased) < len(requests):
+            raise NotAtOnce
+        lease_store.spend_at_once(tx, [(each, lease.id) for each, lease in leased.values()], at)
+        return [Held(each.key) for each in requests]
 
     async def _spend(
         self,

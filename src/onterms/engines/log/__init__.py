@@ -18,7 +18,7 @@ can miss its partition, and a timeline looks into as few indexes as there are ti
 """
 
 from onterms.engines.log.live import Gap, Live, Subscription
-from onterms.engines.log.model import Event, Position, Recorded
+from onterms.engines.log.model import Event, Position, Recorded, batched
 from onterms.engines.log.store import advance, append, appending, ensure_partitions, read, start_at_end, timeline
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "advance",
     "append",
     "appending",
+    "batched",
     "ensure_partitions",
     "read",
     "start_at_end",

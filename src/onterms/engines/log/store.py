@@ -1,12 +1,13 @@
 """The log's SQL."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
 
 from onterms.core.db import Row, Statement, Tx
-from onterms.engines.log.model import Event, Position, Recorded
+from onterms.engines.log.model import BATCH, Event, Position, Recorded
 
 CHANNEL = "onterms_log"
 
@@ -43,8 +44,9 @@ def appending(tx: Tx, events: Sequence[Event], at: datetime) -> Statement[list[i
     """Make the statement that appends at least one event, for `Tx.together`; it returns their ids in the same order."""
 
     async def finish(ids: list[int]) -> list[int]:
-        # A day of more events than were made room for must not wait for the daily call.
-        if (ids[0] - 1) // _PARTITION_EVENTS != ids[-1] // _PARTITION_EVENTS:
+        # A day of more events than were made room for must not wait for the daily call. What is one statement leaves it
+        # to the next that is not: there is room for millions.
+        if (ids[0] - 1) // _PARTITION_EVENTS != ids[-1] // _PARTITION_EVENTS and not tx.is_at_once:
             await _make_partitions(tx)
         return ids
 
@@ -86,7 +88,7 @@ async def read(tx: Tx, consumer: str, limit: int) -> list[Recorded]:
 
 # tenant: consumers read the log of all accounts; whoever shows events picks the account's by `timeline`.
 async def read_after(tx: Tx, position: Position, limit: int) -> list[Recorded]:
-    """List the final events after a position."""
+    """List the final events after a position: those of at most `limit` rows."""
     rows = await tx.fetch(
         f"""
         SELECT {_COLUMNS} FROM events WHERE (txid, id) > ($1, $2) AND txid < {_HORIZON}
@@ -96,7 +98,7 @@ async def read_after(tx: Tx, position: Position, limit: int) -> list[Recorded]:
         position.id,
         limit,
     )
-    return [_recorded(row) for row in rows]
+    return [event for row in rows for event in _each(row)]
 
 
 # tenant: a position in the log of all accounts, and no row of it.
@@ -165,6 +167,13 @@ async def _make_partitions(tx: Tx) -> list[str]:
         )
         made.append(name)
     return made
+
+
+def _each(row: Row) -> list[Recorded]:
+    one = _recorded(row)
+    if one.subject_sid or BATCH not in one.data:
+        return [one]
+    return [replace(one, subject_sid=sid, data=data) for sid, data in one.data[BATCH]]
 
 
 def _recorded(row: Row) -> Recorded:

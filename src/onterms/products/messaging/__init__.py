@@ -4,6 +4,7 @@ from onterms.products.messaging.api import Api
 from onterms.products.messaging.api.services import link_routes
 from onterms.products.messaging.api.services import own_routes as service_routes
 from onterms.products.messaging.api.smpp import SmppApi
+from onterms.products.messaging.model import moves_of
 from onterms.products.messaging.service.closing import refuse_waiting, settle_now
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.service.inspecting import Guard
@@ -35,6 +36,7 @@ __all__ = [
     "Till",
     "fetch_media",
     "link_routes",
+    "moves_of",
     "note_costs",
     "refuse_waiting",
     "service_routes",

@@ -5,18 +5,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from onterms.core.clock import Clock
 from onterms.core.db import Tx
 from onterms.core.errors import Unavailable
 from onterms.core.ids import new_sid
-from onterms.engines import jobs, log
-from onterms.ports.callback import Attempt, Callback, CallbackClient
+from onterms.engines import jobs
+from onterms.ports.callback import Callback, CallbackClient
 from onterms.ports.media import Fetched, FetchFailed, MediaFetcher
 from onterms.ports.message_carrier import InboundMessage, MessageCarrier, OutboundMessage, Receipt, Unknown
 from onterms.products import monitor
-from onterms.products.messaging import events, store
+from onterms.products.messaging import store
 from onterms.products.messaging.model import Change, Message
 from onterms.products.messaging.service import (
     choosing,
@@ -30,6 +30,7 @@ from onterms.products.messaging.service import (
     send,
     smpp,
 )
+from onterms.products.messaging.service.calling import Caller, log_attempts
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.store import pools
 
@@ -111,22 +112,25 @@ class Tasks:
         # Set when the batch that began last has been at the carrier.
         self._submitted = asyncio.Event()
         self._submitted.set()
+        self._callbacks = Caller(surroundings.clock, surroundings.callbacks, surroundings.accounts.signing_token)
 
     def register(self, worker: jobs.Worker) -> None:
         """Join the handlers to a worker."""
-        worker.register(send.DISPATCH, self.dispatch, batch_max=200, concurrency=2)
-        worker.register(send.CHOOSE_SENDER, self.choose_sender, batch_max=200, concurrency=1)
+        worker.register(send.DISPATCH, self.dispatch, batch_max=300, concurrency=2, items="sids")
+        worker.register(send.CHOOSE_SENDER, self.choose_sender, batch_max=200, concurrency=1, items="sids")
         worker.register(links.LINK_CLICKED, self.link_clicked, batch_max=1, concurrency=32)
-        worker.register(send.FETCH_MEDIA, self.fetch_media, batch_max=1, concurrency=16)
-        worker.register(deliver.STATUS_CALLBACK, self.status_callback, batch_max=1, concurrency=128)
-        worker.register(money.SETTLE, self.settle, batch_max=200, concurrency=1)
+        worker.register(send.FETCH_MEDIA, self.fetch_media, batch_max=1, concurrency=16, items="sids")
+        worker.register(
+            deliver.STATUS_CALLBACK, self.status_callback, batch_max=100, concurrency=1000, items="calls", in_order=True
+        )
+        worker.register(money.SETTLE, self.settle, batch_max=500, concurrency=1, items="ends")
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
         worker.register(smpp.PARTS, self.smpp_submit_parts, batch_max=50)
 
     async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Give the messages of Messaging Services their senders, in their time."""
         async with run.transaction() as tx:
-            credentials = {_key(job): job.payload.get("credential_sid", "") for job in batch}
+            credentials = {key: job.payload.get("credential_sid", "") for job in batch for key in _keys(job)}
             await choosing.choose(tx, self._with.senders, self._with.till, credentials, self._at())
             await run.complete(tx, batch)
 
@@ -152,7 +156,7 @@ class Tasks:
             async with run.transaction() as tx:
                 now = self._at()
                 sid = fields["message_sid"]
-                await _log_attempts(tx, account_sid, sid, "click", answer.attempts, now)
+                await log_attempts(tx, account_sid, sid, "click", answer.attempts, now)
                 if answer.error_code is not None:
                     last = answer.attempts[-1] if answer.attempts else None
                     alert = respond.alert_of(account_sid, sid, answer.error_code, answer.error, last)
@@ -168,85 +172,86 @@ class Tasks:
         before, submitted = self._submitted, asyncio.Event()
         self._submitted = submitted
         try:
-            outbound, job_of = await self._begin(run, batch)
+            outbound = await self._begin(run, batch)
             await before.wait()
             if outbound:
-                await self._submit(run, outbound, job_of, submitted)
+                await self._submit(run, batch, outbound, submitted)
         finally:
             # A batch that failed, or had nothing to hand over, does not let the next one past those before it either.
             await before.wait()
             submitted.set()
 
-    async def _begin(
-        self, run: jobs.Run, batch: list[jobs.Job]
-    ) -> tuple[list[OutboundMessage], dict[tuple[str, str], jobs.Job]]:
+    async def _begin(self, run: jobs.Run, batch: list[jobs.Job]) -> list[OutboundMessage]:
         """Mark a batch's messages as sending and return those to hand over, in order."""
         carrier = self._with.carrier
-        keys = [_key(job) for job in batch]
-        job_of = {_key(job): job for job in batch}
+        keys = [key for job in batch for key in _keys(job)]
         async with run.transaction() as tx:
-            messages = await store.begin_sending(tx, keys, self._at())
+            now = self._at()
+            messages = await store.begin_sending(tx, keys, now, tells_before=not carrier.repeats_are_safe)
             statuses = await self._with.accounts.statuses(tx, list({account_sid for account_sid, _ in keys}))
-            away = await self._with.till.turned_away(tx, messages, self._at())
+            away = await self._with.till.turned_away(tx, messages, now)
             failures = [
                 Change(message["account_sid"], message["sid"], "failed", error_code=code)
                 for message in messages
-                if (code := deliver.unfit(message, statuses, away, carrier.repeats_are_safe, self._at())) is not None
+                if (code := deliver.unfit(message, statuses, away, carrier.repeats_are_safe, now)) is not None
             ]
-            await deliver.record_changes(tx, failures, self._at())
-            failed = {(change.account_sid, change.sid) for change in failures}
+            await deliver.record_changes(tx, failures, now)
+            failed = {change.sid for change in failures}
             outbound = [
-                deliver.outbound(message, await self._media_links(tx, message))
+                deliver.outbound(message, await self._media_links(tx, message) if message["num_media"] else ())
                 for message in messages
-                if (message["account_sid"], message["sid"]) not in failed
+                if message["sid"] not in failed
             ]
             # Whatever is not in the queue any more (canceled, failed, already sent) has nothing left to do here.
-            waiting = {(message.account_sid, message.sid) for message in outbound}
-            await run.complete(tx, [job_of[key] for key in keys if key not in waiting])
+            if not outbound:
+                await run.complete(tx, batch)
         # First in, first out for each sender: SIDs grow with time.
         outbound.sort(key=lambda message: message.sid[2:])
-        return outbound, job_of
+        return outbound
 
     async def _submit(
-        self,
-        run: jobs.Run,
-        outbound: list[OutboundMessage],
-        job_of: dict[tuple[str, str], jobs.Job],
-        submitted: asyncio.Event,
+        self, run: jobs.Run, batch: list[jobs.Job], outbound: list[OutboundMessage], submitted: asyncio.Event
     ) -> None:
         carrier = self._with.carrier
         outcomes = await carrier.submit(outbound)
         submitted.set()
         changes: list[Change] = []
-        again: list[tuple[OutboundMessage, str]] = []
-        # These stay in sending: the carrier's receipt ends them, and this job has nothing left to do.
-        followed: list[jobs.Job] = []
+        again: dict[str, str] = {}
         for message, outcome in zip(outbound, outcomes, strict=True):
             if isinstance(outcome, Unknown) and outcome.is_followed:
-                followed.append(job_of[message.account_sid, message.sid])
+                # It stays in sending: the carrier's receipt ends it, and there is nothing left to do here.
                 continue
             change = deliver.change_of(message, outcome, carrier.name)
             if change is None:
-                again.append((message, getattr(outcome, "reason", "")))
+                again[message.sid] = getattr(outcome, "reason", "")
             else:
                 changes.append(change)
         async with run.transaction() as tx:
             now = self._at()
-            await deliver.record_changes(tx, changes, now)
-            await run.complete(tx, [*followed, *(job_of[change.account_sid, change.sid] for change in changes)])
-            for message, reason in again:
-                job = job_of[message.account_sid, message.sid]
-                if now - _queued_at(job) > QUEUE_LIFE:
-                    expired = Change(message.account_sid, message.sid, "failed", error_code=deliver.VALIDITY_EXPIRED)
-                    await deliver.record_changes(tx, [expired], now)
-                    await run.complete(tx, [job])
-                else:
-                    await deliver.record_changes(tx, [Change(message.account_sid, message.sid, "queued")], now)
-                    await run.retry(tx, job, due_at=now + UNREACHABLE_PAUSE, error=reason)
+            later = self._later(batch, again, changes, now) if again else []
+            others = [jobs.enqueuing(tx, later, now)] if later else []
+            await deliver.record_changes(tx, changes, now, *others, run.completing(tx, batch))
+
+    def _later(
+        self, batch: list[jobs.Job], again: Mapping[str, str], changes: list[Change], now: datetime
+    ) -> list[jobs.NewJob]:
+        """Put messages that no carrier could be reached for back into the queue, or fail those that waited too long."""
+        later: list[jobs.NewJob] = []
+        for job in batch:
+            keys = [key for key in _keys(job) if key[1] in again]
+            if not keys:
+                continue
+            since = _queued_at(job)
+            if now - since > QUEUE_LIFE:
+                changes += [Change(*key, "failed", error_code=deliver.VALIDITY_EXPIRED) for key in keys]
+                continue
+            changes += [Change(*key, "queued") for key in keys]
+            sids = [sid for _, sid in keys]
+            payload = {"sids": sids, "since": since.isoformat(), "reason": again[sids[0]]}
+            later.append(jobs.NewJob(send.DISPATCH, payload, job.account_sid, due_at=now + UNREACHABLE_PAUSE))
+        return later
 
     async def _media_links(self, tx: Tx, message: Message) -> tuple[str, ...]:
-        if not message["num_media"]:
-            return ()
         account_sid, sid = message["account_sid"], message["sid"]
         files = await store.media_sids(tx, account_sid, sid)
         return tuple(self._with.links.link(account_sid, sid, file["sid"]) for file in files)
@@ -254,7 +259,7 @@ class Tasks:
     async def fetch_media(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Fetch what a message shall carry, store it, then let the message go; or fail it with the reason."""
         for job in batch:
-            key = _key(job)
+            [key] = _keys(job)
             async with run.transaction() as tx:
                 message = await store.fetch(tx, *key)
             if message is None or message["status"] != "queued":
@@ -282,7 +287,7 @@ class Tasks:
                 else:
                     rows = [(new_sid("ME", now), file.content_type, file.data) for file in files]
                     await store.insert_media(tx, *key, rows, now)
-                    await jobs.enqueue(tx, [jobs.NewJob(send.DISPATCH, {"sid": key[1]}, account_sid=key[0])], now)
+                    await jobs.enqueue(tx, [jobs.NewJob(send.DISPATCH, {"sids": [key[1]]}, account_sid=key[0])], now)
                 await run.complete(tx, [job])
 
     async def _look_through(self, files: Sequence[Fetched]) -> tuple[str, bytes]:
@@ -297,8 +302,8 @@ class Tasks:
         async with run.transaction() as tx:
             now = self._at()
             if now - _queued_at(job) > QUEUE_LIFE:
-                expired = Change(*_key(job), "failed", error_code=deliver.VALIDITY_EXPIRED)
-                await deliver.record_changes(tx, [expired], now)
+                expired = [Change(*key, "failed", error_code=deliver.VALIDITY_EXPIRED) for key in _keys(job)]
+                await deliver.record_changes(tx, expired, now)
                 await run.complete(tx, [job])
             else:
                 await run.retry(tx, job, due_at=now + UNREACHABLE_PAUSE, error=error)
@@ -328,29 +333,11 @@ class Tasks:
             await run.complete(tx, batch)
 
     async def status_callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
-        """Call one status of one message back."""
-        for job in batch:
-            account_sid, sid = _key(job)
-            payload = job.payload
-            token = await self._with.accounts.signing_token(account_sid)
-            answer = await self._with.callbacks.call(
-                Callback(
-                    account_sid=account_sid,
-                    url=payload["url"],
-                    method="POST",
-                    params=deliver.callback_params(account_sid, payload),
-                    signing_token=token,
-                    idempotency_token=payload["token"],
-                )
-            )
-            async with run.transaction() as tx:
-                now = self._at()
-                await _log_attempts(tx, account_sid, sid, f"status {payload['status']}", answer.attempts, now)
-                if answer.error_code is not None:
-                    last = answer.attempts[-1] if answer.attempts else None
-                    alert = respond.alert_of(account_sid, sid, answer.error_code, answer.error, last)
-                    await monitor.record(tx, [alert], now)
-                await run.complete(tx, [job])
+        """Call statuses of messages back."""
+        ends = await asyncio.gather(*(self._callbacks.run(run, job) for job in batch), return_exceptions=True)
+        for error in ends:
+            if error is not None:
+                raise error
 
     async def inbound_webhook(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Announce an inbound message to its webhook and do what the answer asks for."""
@@ -390,42 +377,22 @@ class Tasks:
                 refused = await send.admit(tx, self._with.senders, self._with.till, outcome.replies)
                 for refusal in refused.values():
                     conversation.refuse(refusal)
-                await _log_attempts(tx, account_sid, sid, "inbound", outcome.attempts, now)
+                await log_attempts(tx, account_sid, sid, "inbound", outcome.attempts, now)
                 await monitor.record(tx, outcome.alerts, now)
                 await store.set_cookies(tx, account_sid, message["recipient"], message["sender"], outcome.cookies)
                 await run.complete(tx, [job])
-
-
-async def _log_attempts(tx: Tx, account_sid: str, sid: str, purpose: str, attempts: Sequence[Attempt], at: Any) -> None:
-    await log.append(
-        tx,
-        [
-            events.event(
-                events.WEBHOOK_CALLED,
-                account_sid,
-                sid,
-                {
-                    "purpose": purpose,
-                    "url": attempt.url,
-                    "method": attempt.method,
-                    "duration_ms": attempt.duration_ms,
-                    "status": attempt.status,
-                    "error_code": attempt.error_code,
-                    "error": attempt.error,
-                    "request_body": attempt.request_body,
-                    "response_body": attempt.response_body,
-                },
-            )
-            for attempt in attempts
-        ],
-        at,
-    )
 
 
 def _queued_at(job: jobs.Job) -> datetime:
     """Return when a message's time in the queue began: what had to wait for its hour began then."""
     since = job.payload.get("since")
     return job.created_at if since is None else datetime.fromisoformat(since)
+
+
+def _keys(job: jobs.Job) -> list[tuple[str, str]]:
+    account_sid = job.account_sid
+    assert account_sid is not None
+    return [(account_sid, sid) for sid in job.payload["sids"]]
 
 
 def _key(job: jobs.Job) -> tuple[str, str]:

@@ -43,6 +43,7 @@ class Api:
             serve_batched(
                 "api_v2010:CreateMessage",
                 self.create,
+                at_once=_is_plain,
                 test_credentials=True,
                 refusals={
                     "To": (errors.RecipientRequired.code, "A 'To' phone number is required"),
@@ -195,6 +196,11 @@ class Api:
     async def delete_media(self, tx: Tx, call: Call) -> None:
         """Delete a file."""
         await history.delete_media(tx, call.account.sid, call.path["MessageSid"], call.path["Sid"])
+
+
+def _is_plain(call: Call) -> bool:
+    """Tell whether nothing has to be looked up for a message but what is in memory."""
+    return not prepare.is_special(call.params) and "ApplicationSid" not in call.params
 
 
 def _test_reply(draft: send.Draft) -> Any:

@@ -6,9 +6,10 @@ follow delivered. Carriers report late, twice, out of order or never, so `MOVES`
 what, and a report that does not fit changes nothing. Inbound messages are received and stay so.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -104,6 +105,55 @@ class Change(msgspec.Struct, frozen=True):
     carrier: str | None = None
     carrier_id: str | None = None
     done_at: datetime | None = None
+
+
+class Move(NamedTuple):
+    """One line of a message's history: what it became, when, and what came with that.
+
+    Shapes: implied is a "sent" that nobody reported and that the receipt after it tells.
+    """
+
+    at: datetime
+    status: str
+    error_code: int | None = None
+    carrier: str | None = None
+    carrier_id: str | None = None
+    is_implied: bool = False
+
+    def line(self) -> str:
+        """Write it as a line."""
+        status = self.status + _IMPLIED if self.is_implied else self.status
+        carrier_id = _SEPARATORS.sub(" ", self.carrier_id or "")
+        return f"{self.at.isoformat()}\t{status}\t{self.error_code or ''}\t{self.carrier or ''}\t{carrier_id}\n"
+
+
+_IMPLIED = "~"
+_SEPARATORS = re.compile(r"[\t\n]")
+
+
+def moves_of(history: str) -> list[Move]:
+    """Read a message's history, oldest first."""
+    moves: list[Move] = []
+    for line in history.split("\n")[:-1]:
+        at, status, code, carrier, carrier_id = line.split("\t")
+        is_implied = status.endswith(_IMPLIED)
+        moves.append(
+            Move(
+                datetime.fromisoformat(at),
+                status.removesuffix(_IMPLIED),
+                int(code) if code else None,
+                carrier or None,
+                carrier_id or None,
+                is_implied,
+            )
+        )
+    return moves
+
+
+def implied_sent(history: str) -> bool:
+    """Tell whether the last move implied that the message had been sent."""
+    lines = history.split("\n")
+    return len(lines) > 2 and f"\tsent{_IMPLIED}\t" in lines[-3]
 
 
 Message = Row

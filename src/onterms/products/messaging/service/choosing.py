@@ -12,7 +12,7 @@ from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import Change, NewMessage
 from onterms.products.messaging.model import pool as model
 from onterms.products.messaging.service import money, pool, send
-from onterms.products.messaging.service.deliver import callback_job, record_changes
+from onterms.products.messaging.service.deliver import callback_job, callback_of, record_changes
 from onterms.products.messaging.store import pools
 
 CHOOSE_SENDER = send.CHOOSE_SENDER
@@ -45,14 +45,16 @@ async def choose(tx: Tx, senders: send.Senders, till: money.Till, credentials: M
     steps = [
         jobs.NewJob(
             send.FETCH_MEDIA if row["media_urls"] else send.DISPATCH,
-            {"sid": row["sid"]},
+            {"sids": [row["sid"]]},
             account_sid=row["account_sid"],
             due_at=delays.get((row["account_sid"], row["sid"])),
         )
         for row in queued
     ]
     # Twilio docs, status callbacks: the first status is not called back, and queued is not the first of these.
-    steps += [callback_job(row, None) for row in queued if row["status_callback"]]
+    steps += [
+        callback_job(row["account_sid"], [callback_of(row, "queued")]) for row in queued if row["status_callback"]
+    ]
     changed = [
         events.event(
             events.STATUS_CHANGED, row["account_sid"], row["sid"], {"status": "queued", "sender": row["sender"]}

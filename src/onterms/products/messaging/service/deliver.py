@@ -17,7 +17,7 @@ from onterms.ports.message_carrier import (
     Unknown,
 )
 from onterms.products.messaging import events, store
-from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, may_follow
+from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, implied_sent
 from onterms.products.messaging.service import money
 from onterms.products.messaging.store import smpp
 
@@ -53,7 +53,7 @@ def unfit(
     if message["valid_until"] is not None and message["valid_until"] < at:
         return VALIDITY_EXPIRED
     # A crash left it in sending: the carrier may have it. Only a carrier that recognises repeats is asked again.
-    if message["was"] == "sending" and not repeats_are_safe:
+    if not repeats_are_safe and message["was"] == "sending":
         return PROVIDER_TIMEOUT
     return None
 
@@ -72,72 +72,85 @@ def change_of(message: OutboundMessage, outcome: SubmitOutcome, carrier: str) ->
     return None
 
 
-async def record_changes(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
-    """Move messages on where they may move; log each move and queue its status callback. Return what moved."""
-    if not changes:
-        return []
-    await store.lock_many(tx, [(change.account_sid, change.sid) for change in changes])
-    return await _record_locked(tx, changes, at)
+async def record_changes(tx: Tx, changes: Sequence[Change], at: datetime, *others: Statement[Any]) -> list[Row]:
+    """Move messages on where they may move; keep each move and queue its status callback. Return what moved.
 
-
-async def _record_locked(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
-    moved = await store.advance(tx, changes, at)
-    if not moved:
-        return moved
-    done_at = {(change.account_sid, change.sid): change.done_at for change in changes if change.done_at}
-    changed = [
-        events.event(
-            events.STATUS_CHANGED,
-            message["account_sid"],
-            message["sid"],
-            {
-                "status": message["status"],
-                "error_code": message["error_code"],
-                "carrier": message["carrier"],
-                "carrier_id": message["carrier_id"],
-            },
-        )
-        for message in moved
-    ]
-    following = [
-        callback_job(message, done_at.get((message["account_sid"], message["sid"])))
-        for message in moved
-        if message["status_callback"] and message["status"] in CALLED_BACK
-    ]
-    following += [
-        money.settle_job(message["account_sid"], message["sid"], message["status"])
-        for message in moved
-        if message["status"] in money.OUTCOMES and message["price_micros"] is None
-    ]
-    statements: list[Statement[Any]] = [log.appending(tx, changed, at)]
-    ended = [each for each in moved if each["status"] in smpp.ENDS and each["direction"] == "outbound-api"]
-    if ended:
-        statements.append(smpp.reporting(ended, at))
-    if following:
-        statements.append(jobs.enqueuing(tx, following, at))
-    await tx.together(*statements)
+    Shapes: `others` run with what follows from the moves.
+    """
+    moved: list[Row] = []
+    rest: Sequence[Change] = changes
+    while rest:
+        # Each message moves once in a statement.
+        first: dict[str, Change] = {}
+        again: list[Change] = []
+        for change in rest:
+            if first.setdefault(change.sid, change) is not change:
+                again.append(change)
+        rows = await store.advance(tx, list(first.values()), at)
+        moved += rows
+        statements = _following(tx, rows, first, at)
+        if not again:
+            statements += others
+            others = ()
+        if statements:
+            await tx.together(*statements)
+        rest = again
+    if others:
+        await tx.together(*others)
     return moved
 
 
-def callback_job(message: Row, done_at: datetime | None) -> jobs.NewJob:
-    """Make the job that calls one status back: what it says is fixed now, and its token repeats over retries."""
-    return jobs.NewJob(
-        STATUS_CALLBACK,
-        {
-            "sid": message["sid"],
-            "url": message["status_callback"],
-            "sender": message["sender"],
-            "recipient": message["recipient"],
-            "status": message["status"],
-            "error_code": message["error_code"],
-            "done_at": done_at.strftime("%y%m%d%H%M") if done_at and message["status"] in TERMINAL else None,
-            "token": idempotency_token(),
-            "service": message["messaging_service_sid"],
-        },
-        account_sid=message["account_sid"],
-        # One at a time for each message, so that its statuses arrive in order.
-        order_key=message["sid"],
-    )
+def _following(tx: Tx, moved: Sequence[Row], changes: Mapping[str, Change], at: datetime) -> list[Statement[Any]]:
+    """Make the statements for what follows from moves."""
+    if not moved:
+        return []
+    told: list[log.Event] = []
+    callbacks: dict[str, list[dict[str, Any]]] = {}
+    ends: dict[str, list[list[str]]] = {}
+    for message in moved:
+        account_sid, sid, status = message["account_sid"], message["sid"], message["status"]
+        is_implied = status in IMPLY_SENT and implied_sent(message["history"])
+        for each in ("sent", status) if is_implied else (status,):
+            facts = {name: message[name] for name in ("error_code", "carrier", "carrier_id")}
+            told.append(events.event(events.STATUS_CHANGED, account_sid, sid, {"status": each, **facts}))
+            if message["status_callback"] and each in CALLED_BACK:
+                done_at = changes[sid].done_at
+                callbacks.setdefault(account_sid, []).append(callback_of(message, each, done_at))
+        if status in money.OUTCOMES and message["price_micros"] is None:
+            ends.setdefault(account_sid, []).append([sid, money.OUTCOMES[status]])
+    statements: list[Statement[Any]] = [log.appending(tx, log.batched(told), at)]
+    ended = [each for each in moved if each["status"] in smpp.ENDS and each["direction"] == "outbound-api"]
+    if ended:
+        statements.append(smpp.reporting(ended, at))
+    following = [callback_job(account_sid, calls) for account_sid, calls in callbacks.items()]
+    following += [money.settle_job(account_sid, sids) for account_sid, sids in ends.items()]
+    if following:
+        statements.append(jobs.enqueuing(tx, following, at))
+    return statements
+
+
+def callback_job(account_sid: str, calls: list[dict[str, Any]]) -> jobs.NewJob:
+    """Make the job that calls statuses of an account's messages back."""
+    return jobs.NewJob(STATUS_CALLBACK, {"calls": calls}, account_sid=account_sid)
+
+
+def callback_of(message: Row, status: str, done_at: datetime | None = None) -> dict[str, Any]:
+    """Make one call of a callback job: what it says is fixed now, and its token repeats over retries."""
+    call = {
+        "sid": message["sid"],
+        "url": message["status_callback"],
+        "sender": message["sender"],
+        "recipient": message["recipient"],
+        "status": status,
+        "token": idempotency_token(),
+    }
+    if message["error_code"] and status in TERMINAL:
+        call["error_code"] = message["error_code"]
+    if done_at and status in TERMINAL:
+        call["done_at"] = done_at.strftime("%y%m%d%H%M")
+    if message["messaging_service_sid"]:
+        call["service"] = message["messaging_service_sid"]
+    return call
 
 
 def idempotency_token() -> str:
@@ -161,17 +174,7 @@ async def record_receipts(tx: Tx, receipts: Sequence[Receipt], at: datetime) -> 
         for receipt in receipts
         if receipt.account_sid is not None and receipt.message_sid is not None
     ]
-    statuses = await store.lock_many(tx, [(change.account_sid, change.sid) for change in changes])
-    # A receipt may overtake the submit response: what a handset got or refused was sent, and that is called back too.
-    overtaken = [
-        Change(change.account_sid, change.sid, "sent", carrier=change.carrier, carrier_id=change.carrier_id)
-        for change in changes
-        if change.status in IMPLY_SENT
-        # What is not there counts as received, which nothing follows.
-        and may_follow(statuses.get((change.account_sid, change.sid), "received"), "sent")
-    ]
-    sent = await _record_locked(tx, overtaken, at)
-    return sent + await _record_locked(tx, changes, at)
+    return await record_changes(tx, changes, at)
 
 
 def callback_params(account_sid: str, payload: Mapping[str, object]) -> list[tuple[str, str]]:

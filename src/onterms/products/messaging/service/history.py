@@ -63,9 +63,9 @@ async def cancel(tx: Tx, account_sid: str, sid: str, at: datetime) -> Row:
     # The table of moves also lets a queued message be cancelled; the API's word covers scheduled ones only.
     if message["status"] != "scheduled" or not may_follow(message["status"], "canceled"):
         raise errors.NotCancelable(f"This message cannot be canceled: it is {message['status']}")
-    moved = await record_changes(tx, [Change(account_sid, sid, "canceled")], at)
+    await record_changes(tx, [Change(account_sid, sid, "canceled")], at)
     await pools.end_waiting(tx, [(account_sid, sid)])
-    return moved[0]
+    return await fetch(tx, account_sid, sid)
 
 
 async def feed_back(tx: Tx, account_sid: str, sid: str, outcome: str, at: datetime) -> Row:

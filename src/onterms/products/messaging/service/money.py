@@ -101,14 +101,17 @@ def _use(
     return Use(account_sid, sid, service, direction, country, number, unit, qty, "", credential_sid)
 
 
-def settle_job(account_sid: str, sid: str, status: str) -> jobs.NewJob:
-    """Make the job that charges or frees a message whose end is known, durable with that end."""
-    return jobs.NewJob(SETTLE, {"sid": sid, "outcome": OUTCOMES[status]}, account_sid=account_sid)
+def settle_job(account_sid: str, ends: list[list[str]]) -> jobs.NewJob:
+    """Make the job that charges or frees messages whose end is known, durable with that end.
+
+    Shapes: (SID, outcome) of each.
+    """
+    return jobs.NewJob(SETTLE, {"ends": ends}, account_sid=account_sid)
 
 
 async def settle(tx: Tx, meter: Meter, run: jobs.Run, batch: Sequence[jobs.Job]) -> None:
     """Charge or free messages and write down what they cost, with the end of their jobs."""
-    outcomes = {(job.account_sid or "", job.payload["sid"]): job.payload["outcome"] for job in batch}
+    outcomes = {(job.account_sid or "", sid): outcome for job in batch for sid, outcome in job.payload["ends"]}
     messages = await store.fetch_many(tx, list(outcomes))
     settled = [
         Settled(

@@ -113,7 +113,7 @@ async def receive(
             await store.insert_media(tx, stored.account_sid, stored.sid, files, at)
         service = services.get((line.account_sid, line.phone_number))
         keyword = await _answer_keyword(tx, stored, line, service, at)
-        await jobs.enqueue(tx, [money.settle_job(stored.account_sid, stored.sid, "received")], at)
+        await jobs.enqueue(tx, [money.settle_job(stored.account_sid, [[stored.sid, "charge"]])], at)
         user_sid = bound.get((stored.account_sid, stored.recipient))
         if user_sid is not None:
             await smpp.insert_delivery(tx, stored.account_sid, user_sid, stored.sid, at)

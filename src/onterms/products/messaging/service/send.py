@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from onterms.core import e164
-from onterms.core.db import Tx
+from onterms.core.db import AtOnce, Tx
 from onterms.core.errors import Refusal
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
@@ -295,7 +295,14 @@ async def objections(
     owned = await senders(tx, list(pairs)) if pairs else {}
     asked = [(m.account_sid, m.sender, m.recipient) for m in composed if m.sender]
     asked += [(m.account_sid, m.messaging_service_sid, m.recipient) for m in composed if m.messaging_service_sid]
-    stopped, blocked = await store.objections(tx, asked, list({m.account_sid for m in composed}))
+    accounts = list({m.account_sid for m in composed})
+    stopped: AbstractSet[tuple[str, str, str]] = frozenset()
+    blocked: AbstractSet[tuple[str, str]] = frozenset()
+    if isinstance(tx, AtOnce):
+        countries = {(m.account_sid, e164.country_of(m.recipient) or "") for m in composed}
+        tx.expect_none(store.objecting(asked, list(countries)))
+    else:
+        stopped, blocked = await store.objections(tx, asked, accounts)
     for message in composed:
         sender = owned.get((message.account_sid, message.sender))
         service_sid = message.messaging_service_sid
@@ -330,11 +337,16 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
         return
     at = messages[0].at
     steps: list[jobs.NewJob] = []
+    # What waits for nothing goes as one job for each account.
+    at_once: dict[tuple[str, str], list[str]] = {}
     for m in messages:
         # Files are fetched before the message takes its place at the carrier.
         step = CHOOSE_SENDER if m.status != "queued" else FETCH_MEDIA if m.media_urls else DISPATCH
-        payload: dict[str, Any] = {"sid": m.sid}
         due_at = due.get(m.sid)
+        if due_at is None and not m.media_urls and m.status != "scheduled":
+            at_once.setdefault((step, m.account_sid), []).append(m.sid)
+            continue
+        payload: dict[str, Any] = {"sids": [m.sid]}
         if m.status == "scheduled":
             # Whose use it is, for when it is booked.
             payload["credential_sid"] = m.credential_sid
@@ -342,10 +354,13 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
             # Its time in the queue begins then.
             payload["since"] = due_at.isoformat()
         steps.append(jobs.NewJob(step, payload, account_sid=m.account_sid, due_at=due_at))
-    accepted = [
-        events.event(events.ACCEPTED, m.account_sid, m.sid, {"status": m.status, "direction": m.direction})
-        for m in messages
-    ]
+    steps += [jobs.NewJob(step, {"sids": sids}, account_sid=account) for (step, account), sids in at_once.items()]
+    accepted = log.batched(
+        [
+            events.event(events.ACCEPTED, m.account_sid, m.sid, {"status": m.status, "direction": m.direction})
+            for m in messages
+        ]
+    )
     await tx.together(store.inserting(messages), jobs.enqueuing(tx, steps, at), log.appending(tx, accepted, at))
 
 

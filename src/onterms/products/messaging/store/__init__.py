@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from onterms.core.db import Row, Statement, Tx
+from onterms.core.db import Expectation, Row, Statement, Tx
 from onterms.engines.api import PageRequest
-from onterms.products.messaging.model import Change, NewMessage, predecessors
+from onterms.products.messaging.model import IMPLY_SENT, MOVES, Change, Move, NewMessage, predecessors
 
 # SM and MM are one list in the order of their creation, which the digits after the prefix tell.
 _ORDER = "substr(sid, 3)"
@@ -14,17 +14,19 @@ _ORDER = "substr(sid, 3)"
 _INSERT = """
 INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
                       media_urls, status, status_callback, valid_until, date_created, date_updated, date_sent, carrier,
-                      carrier_id, price_micros, messaging_service_sid)
+                      carrier_id, price_micros, messaging_service_sid, inbound_id, history)
 SELECT account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
        string_to_array(media_urls, E'\\n'), status, status_callback, valid_until, at, at,
        CASE WHEN direction = 'inbound' THEN at END, carrier, carrier_id, price_micros,
-       messaging_service_sid
+       messaging_service_sid, CASE WHEN direction = 'inbound' THEN carrier || '/' || carrier_id END,
+       CASE WHEN status IN ('accepted', 'scheduled')
+            THEN concat(to_json(at) #>> '{}', E'\t', status, E'\t\t\t\n') ELSE '' END
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[],
             $10::int[], $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[],
             $17::text[], $18::bigint[], $19::text[])
   AS new (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media, media_urls,
           status, status_callback, valid_until, at, carrier, carrier_id, price_micros, messaging_service_sid)
-ON CONFLICT (carrier, carrier_id) WHERE direction = 'inbound' DO NOTHING
+ON CONFLICT (inbound_id) WHERE inbound_id IS NOT NULL DO NOTHING
 RETURNING sid
 """
 
@@ -113,15 +115,13 @@ async def page(tx: Tx, account_sid: str, request: PageRequest, filters: Mapping[
 
 # The statements on batches below find their messages by two conditions with ANY, not by a join with unnest: while the
 # statistics of a growing table lag behind, a join is planned as a scan of all messages, at worst once for each of the
-# batch (0.5 s for 200 of 5,000, measured). A SID belongs to one account only, so the two amount to pairs.
+# batch (0.5 s for 200 of 5,000, measured). A SID belongs to one account only, so the two amount to pairs. The index
+# gives such rows in its own order, whatever the order of the arrays, so two batches that change the same messages wait
+# for each other and do not lock each other up.
 
 
 async def lock_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Keep others from changing messages until commit and return their statuses by (account_sid, sid).
-
-    Receipts come while the submit that they answer is still being recorded, so batches change the same messages at the
-    same time. Each locks them here first, in one order, or two of them would wait for each other.
-    """
+    """Keep others from changing messages until commit and return their statuses by (account_sid, sid)."""
     rows = await tx.fetch(
         """SELECT account_sid, sid, status FROM messages
            WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[])
@@ -134,56 +134,70 @@ async def lock_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, 
     return {key: status for key, status in found.items() if key in wanted}
 
 
-async def begin_sending(tx: Tx, keys: Sequence[tuple[str, str]], at: datetime) -> list[Row]:
+async def begin_sending(
+    tx: Tx, keys: Sequence[tuple[str, str]], at: datetime, *, tells_before: bool = True
+) -> list[Row]:
     """Mark queued messages as sending and return them, together with those a crash left in sending.
 
-    Shapes: each row is the message with `was`, the status before.
+    Shapes: with `tells_before` each row has `was`, the status before.
     """
-    statuses = await lock_many(tx, keys)
-    waiting = [(key, status) for key, status in statuses.items() if status in ("queued", "sending")]
-    if not waiting:
-        return []
-    return await tx.fetch(
-        """UPDATE messages SET status = 'sending', date_updated = $4
-           WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[])
-           RETURNING *, ($3::text[])[array_position($2::text[], sid)] AS was""",
-        list({key[0] for key, _ in waiting}),
-        [key[1] for key, _ in waiting],
-        [status for _, status in waiting],
+    before = """, (SELECT status FROM messages AS before
+                   WHERE before.account_sid = messages.account_sid AND before.sid = messages.sid) AS was"""
+    rows = await tx.fetch(
+        f"""UPDATE messages SET status = 'sending', date_updated = $3
+            WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[]) AND status IN ('queued', 'sending')
+            RETURNING *{before if tells_before else ""}""",
+        list({account_sid for account_sid, _ in keys}),
+        [sid for _, sid in keys],
         at,
     )
+    return rows
+
+
+# One object holds what each message shall become, for to look a value up in it costs the same however large the batch.
+_ADVANCE = """
+UPDATE messages SET
+    status = $3::jsonb -> sid ->> 1, date_updated = $4,
+    error_code = ($3::jsonb -> sid ->> 2)::int,
+    -- A receipt that overtakes the submit response says that it was sent, too.
+    date_sent = CASE WHEN $3::jsonb -> sid ->> 1 = ANY($5::text[]) OR $3::jsonb -> sid ->> 1 = 'sent'
+                     THEN coalesce(date_sent, $4) ELSE date_sent END,
+    carrier = coalesce($3::jsonb -> sid ->> 3, carrier),
+    carrier_id = coalesce($3::jsonb -> sid ->> 4, carrier_id),
+    history = history
+        || CASE WHEN status = ANY($6::text[]) AND $3::jsonb -> sid ->> 1 = ANY($5::text[])
+                THEN $3::jsonb -> sid ->> 6 ELSE '' END
+        || ($3::jsonb -> sid ->> 5)
+WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[]) AND direction <> 'inbound'
+  AND account_sid = $3::jsonb -> sid ->> 0 AND ($7::jsonb -> ($3::jsonb -> sid ->> 1)) ? status
+RETURNING account_sid, sid, direction, sender, recipient, status, error_code, carrier, carrier_id, status_callback,
+          messaging_service_sid, price_micros, history, date_created, left(body, 20) AS body
+"""
+_ALLOWED = {status: predecessors(status) for status in MOVES}
 
 
 async def advance(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
-    """Move messages that `lock_many` has locked to new statuses where their present status allows it; return those.
+    """Move messages to new statuses where their present status allows it; return those as they are then.
 
-    The statuses differ within a batch, so each wanted status runs as one statement with its own allowed predecessors.
+    Shapes: one change for each message. Rows have what follows from a change, and of the body its beginning.
     """
-    moved: list[Row] = []
-    for status in sorted({change.status for change in changes}):
-        batch = [change for change in changes if change.status == status]
-        moved += await tx.fetch(
-            """UPDATE messages SET
-                   status = $3, date_updated = $4,
-                   error_code = ($5::int[])[array_position($2::text[], sid)],
-                   -- A receipt that overtakes the submit response says that it was sent, too.
-                   date_sent = CASE WHEN $3 IN ('sent', 'delivered', 'undelivered', 'read')
-                                    THEN coalesce(date_sent, $4) ELSE date_sent END,
-                   carrier = coalesce(($6::text[])[array_position($2::text[], sid)], carrier),
-                   carrier_id = coalesce(($7::text[])[array_position($2::text[], sid)], carrier_id)
-               WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[]) AND status = ANY($8::text[])
-                 AND account_sid = ($1::text[])[array_position($2::text[], sid)] AND direction <> 'inbound'
-               RETURNING *""",
-            [change.account_sid for change in batch],
-            [change.sid for change in batch],
-            status,
-            at,
-            [change.error_code for change in batch],
-            [change.carrier for change in batch],
-            [change.carrier_id for change in batch],
-            predecessors(status),
-        )
-    return moved
+    return await tx.fetch(
+        _ADVANCE,
+        list({change.account_sid for change in changes}),
+        [change.sid for change in changes],
+        {change.sid: _wanted(change, at) for change in changes},
+        at,
+        list(IMPLY_SENT),
+        _ALLOWED["sent"],
+        _ALLOWED,
+    )
+
+
+def _wanted(change: Change, at: datetime) -> list[Any]:
+    line = Move(at, change.status, change.error_code, change.carrier, change.carrier_id).line()
+    implied = Move(at, "sent", None, change.carrier, change.carrier_id, is_implied=True).line()
+    code = change.error_code
+    return [change.account_sid, change.status, code, change.carrier, change.carrier_id, line, implied]
 
 
 # tenant: a carrier knows its own ids only; what it finds is then handled under the account it belongs to.
@@ -369,18 +383,38 @@ async def set_opt_out(
     )
 
 
+_STOPPED = """
+SELECT o.account_sid, o.sender, o.peer, NULL AS country FROM message_opt_outs o
+JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (account_sid, sender, peer)
+  ON o.account_sid = k.account_sid AND o.sender = k.sender AND o.peer = k.peer
+WHERE o.opted_out
+"""
+_OBJECTIONS = f"""{_STOPPED}
+UNION ALL
+SELECT account_sid, NULL, NULL, country FROM message_blocked_countries WHERE account_sid = ANY($4::text[])
+"""
+_OBJECTING = f"""{_STOPPED}
+UNION ALL
+SELECT account_sid, NULL, NULL, country FROM message_blocked_countries AS closed
+JOIN unnest($4::text[], $5::text[]) AS to_ (account_sid, country) USING (account_sid, country)
+"""
+
+
+def objecting(pairs: Sequence[tuple[str, str, str]], countries: Sequence[tuple[str, str]]) -> Expectation:
+    """Make the query that finds a recipient who opted out, or a country that its account has closed.
+
+    Shapes: (account_sid, sender, peer) and (account_sid, country).
+    """
+    columns = [[pair[place] for pair in pairs] for place in range(3)]
+    return Expectation(_OBJECTING, [*columns, [sid for sid, _ in countries], [country for _, country in countries]])
+
+
 async def objections(
     tx: Tx, pairs: Sequence[tuple[str, str, str]], account_sids: Sequence[str]
 ) -> tuple[set[tuple[str, str, str]], set[tuple[str, str]]]:
     """Return what `opted_out` and `blocked_countries` do, at the cost of one statement."""
     rows = await tx.fetch(
-        """SELECT o.account_sid, o.sender, o.peer, NULL AS country FROM message_opt_outs o
-           JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (account_sid, sender, peer)
-             ON o.account_sid = k.account_sid AND o.sender = k.sender AND o.peer = k.peer
-           WHERE o.opted_out
-           UNION ALL
-           SELECT account_sid, NULL, NULL, country FROM message_blocked_countries
-           WHERE account_sid = ANY($4::text[])""",
+        _OBJECTIONS,
         [pair[0] for pair in pairs],
         [pair[1] for pair in pairs],
         [pair[2] for pair in pairs],

@@ -6,6 +6,7 @@ from typing import Any
 
 from onterms.core.db import Row, Tx
 from onterms.engines.api import PageRequest
+from onterms.products.messaging.model import Move
 from onterms.products.messaging.model.links import ShortLink
 
 SETTINGS = (
@@ -212,7 +213,7 @@ async def assign(tx: Tx, senders: Mapping[tuple[str, str], str], at: datetime) -
     """Give locked messages that wait for a sender theirs, and put them in the queue; return those."""
     keys = list(senders)
     return await tx.fetch(
-        """UPDATE messages SET status = 'queued', date_updated = $4,
+        """UPDATE messages SET status = 'queued', date_updated = $4, history = history || $5,
                   sender = ($3::text[])[array_position($2::text[], sid)]
            WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[]) AND status IN ('accepted', 'scheduled')
            RETURNING *""",
@@ -220,6 +221,7 @@ async def assign(tx: Tx, senders: Mapping[tuple[str, str], str], at: datetime) -
         [key[1] for key in keys],
         [senders[key] for key in keys],
         at,
+        Move(at, "queued").line(),
     )
 
 
