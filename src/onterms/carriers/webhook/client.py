@@ -9,25 +9,34 @@ engine's matter; here only what the connection overrides ask for is done.
 import asyncio
 import re
 import secrets
-import socket
 import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
-from urllib.parse import urlencode
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
+from aiohttp.abc import AbstractResolver
 
 from onterms.carriers.webhook.auth import answer_challenge, basic
+from onterms.carriers.webhook.connection import Connection, Disconnected, ExchangeFailed, RawHeader
 from onterms.carriers.webhook.failures import Failure, failure_of_exception, failure_of_status
-from onterms.carriers.webhook.guard import AddressPolicy, Dial, current_dial, guarded_socket_factory
+from onterms.carriers.webhook.form import encoded
+from onterms.carriers.webhook.guard import AddressPolicy, Dial
 from onterms.carriers.webhook.lanes import Lanes, NoLane
 from onterms.carriers.webhook.overrides import Overrides, parse_overrides
-from onterms.carriers.webhook.reading import ACCEPTED_ENCODINGS, BadBody, read_body
+from onterms.carriers.webhook.pool import Pool
+from onterms.carriers.webhook.reading import ACCEPTED_ENCODINGS
+from onterms.carriers.webhook.resolver import Names, ThreadedResolver
+from onterms.carriers.webhook.shown import (
+    Shown,
+    body_text,
+    decoded,
+    lower_case_headers,
+    request_headers,
+    response_headers,
+    text,
+    without_userinfo,
+)
 from onterms.carriers.webhook.target import BadUrl, Target, parse_target, redirected, with_query
 from onterms.core.clock import Clock
 from onterms.ports.callback import BODY_KEPT_BYTES, TWIML_BYTES_MAX, Answer, Attempt, Callback, Method
@@ -48,32 +57,51 @@ CONNECTIONS_MAX: Final = 100
 CONNECTIONS_PER_HOST_MAX: Final = 20
 # How long a call waits for its turn towards a busy host: as long as one slow answer takes.
 LANE_WAIT_S: Final = 15.0
-# Shorter than the 5 s of Node and uvicorn, so that we close an idle connection before the server does.
-KEEP_ALIVE_S: Final = 4.0
 TOO_LARGE: Final = 11750
-# A name server that never answers holds a thread for seconds, and any customer can own one.
-RESOLVER_THREADS: Final = 32
 LOGINS_REMEMBERED_MAX: Final = 1024
-HEADERS_KEPT_MAX: Final = 64
-HEADER_KEPT_CHARS: Final = 1024
+# URLs whose parts are at hand; longer ones than anybody writes are taken apart each time.
+URLS_KEPT_MAX: Final = 2048
+URL_KEPT_CHARS: Final = 2048
 
 # RFC 6265 4.1.1
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _COOKIE_VALUE = re.compile(r'[!-:<-\[\]-~]*|"[!-:<-\[\]-~]*"')
 _BAD_COOKIE = re.compile(r"[\t\v\f\r\n]")
-_URL_USERINFO = re.compile(r"//[^/?#@\s]*@")
+
+_FIELDS: Final = (
+    "Accept: */*\r\n"
+    f"Accept-Encoding: {ACCEPTED_ENCODINGS}\r\n"
+    f"User-Agent: {USER_AGENT}\r\n"
+    f"X-Home-Region: {HOME_REGION}\r\n"
+)
+_FORM: Final = "Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
+_JSON: Final = "Content-Type: application/json\r\n"
+# The request line, Host, the four of _FIELDS, token and signature.
+_LINES: Final = 8
+_NO_DIAL: Final = Dial()
+_NO_FIELDS: Final[Mapping[bytes, bytes]] = {}
 
 
-@dataclass(slots=True)
 class _Exchanged:
     """How one exchange ended."""
 
-    url: str
-    status: int | None = None
-    headers: CIMultiDictProxy[str] = field(default_factory=lambda: CIMultiDictProxy(CIMultiDict()))
-    body: bytes = b""
-    failure: Failure | None = None
-    following: Target | None = None
+    __slots__ = ("body", "failure", "fields", "following", "headers", "status", "url")
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.status: int | None = None
+        self.headers: list[RawHeader] = []
+        # Lower-case names, of each the first.
+        self.fields: Mapping[bytes, bytes] = _NO_FIELDS
+        self.body = b""
+        self.failure: Failure | None = None
+        self.following: Target | None = None
+
+    def all_of(self, name: bytes) -> list[str]:
+        """Return the values of a header."""
+        if name not in self.fields:
+            return []
+        return [decoded(value) for given, value in self.headers if given.lower() == name]
 
 
 @dataclass(slots=True)
@@ -112,39 +140,31 @@ class WebhookClient:
         self._given_resolver = resolver
         self._lanes = Lanes(connections_max, connections_per_host_max, lane_wait_s)
         self._resolver: AbstractResolver | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._names: Names | None = None
+        self._pool: Pool | None = None
         # Origins and users that asked for Basic before: they get it unasked, as Twilio stays logged in.
         self._logged_in: dict[tuple[tuple[str, str, int], str | None, str], None] = {}
 
     async def start(self) -> None:
-        """Open the session."""
-        assert self._session is None, "started twice"
+        """Be ready to connect."""
+        assert self._pool is None, "started twice"
         tls = ssl.create_default_context()
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         if self._ca_file is not None:
             tls.load_verify_locations(cafile=self._ca_file)
+        self._loop = asyncio.get_running_loop()
         self._resolver = self._given_resolver or ThreadedResolver()
-        connector = aiohttp.TCPConnector(
-            resolver=self._resolver,
-            socket_factory=guarded_socket_factory(self._policy),
-            ssl=tls,
-            # The lanes bound it, before the timers start.
-            limit=0,
-            keepalive_timeout=KEEP_ALIVE_S,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            # Cookies are the caller's: they belong to a conversation, not to a host.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._names = Names(self._resolver)
+        self._pool = Pool(self._policy, self._names, tls)
 
     async def close(self) -> None:
         """Close the connections; calls that are under way fail."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+        if self._names is not None:
+            await self._names.close()
+            self._names = None
         if self._resolver is not None and self._resolver is not self._given_resolver:
             await self._resolver.close()
         self._resolver = None
@@ -159,30 +179,31 @@ class WebhookClient:
     async def call(self, callback: Callback) -> Answer:
         """Make the call with its retries and return how it ended; never raises for what the other side does."""
         try:
-            target = parse_target(callback.url)
+            url = callback.url
+            target, overrides = _parts(url) if len(url) <= URL_KEPT_CHARS else _parts.__wrapped__(url)
         except BadUrl as bad:
             return self._not_called(callback, str(bad))
-        overrides = parse_overrides(target.fragment)
         call = _Call(callback, overrides, target.origin, overrides.total_s)
         for _ in range(overrides.retries + 1):
             ended = await self._follow(call, target)
             if ended.failure is None or ended.failure.kind not in overrides.retry_on or call.remaining_s <= 0:
                 break
+        failure = ended.failure
         return Answer(
-            status=ended.status,
-            content_type=_text(ended.headers.get("Content-Type", "")),
-            body=ended.body,
-            headers={name.lower(): value for name, value in _kept_headers(ended.headers).items()},
-            error_code=ended.failure.code if ended.failure else None,
-            error=ended.failure.text if ended.failure else None,
-            attempts=tuple(call.attempts),
-            set_cookies=tuple(call.set_cookies),
-            warnings=overrides.warnings,
+            ended.status,
+            text(ended.fields.get(b"content-type", b"")),
+            ended.body,
+            Shown(lower_case_headers, ended.headers),
+            failure.code if failure is not None else None,
+            failure.text if failure is not None else None,
+            tuple(call.attempts),
+            tuple(call.set_cookies),
+            overrides.warnings,
         )
 
     def _not_called(self, callback: Callback, why: str) -> Answer:
         attempt = Attempt(
-            url=_text(_URL_USERINFO.sub("//", signed_url(callback.url))),
+            url=text(without_userinfo(signed_url(callback.url))),
             method=callback.method,
             started_at=self._clock.now(),
             duration_ms=0,
@@ -202,7 +223,10 @@ class WebhookClient:
         if method == "GET":
             target = with_query(target, call.callback.params)
         for redirects_left in range(REDIRECTS_MAX, -1, -1):
-            ended = await self._exchange_with_login(call, target, method, redirects_left)
+            if target.user is None:
+                ended = await self._exchange(call, target, method, redirects_left, None)
+            else:
+                ended = await self._exchange_with_login(call, target, target.user, method, redirects_left)
             if ended.following is None:
                 break
             target = ended.following
@@ -211,13 +235,11 @@ class WebhookClient:
         return ended
 
     async def _exchange_with_login(
-        self, call: _Call, target: Target, method: Method, redirects_left: int
+        self, call: _Call, target: Target, user: str, method: Method, redirects_left: int
     ) -> _Exchanged:
-        if target.user is None:
-            return await self._exchange(call, target, method, redirects_left, None)
-        login = (target.origin, target.user, target.password)
+        login = (target.origin, user, target.password)
         if login in self._logged_in:
-            ended = await self._exchange(call, target, method, redirects_left, basic(target.user, target.password))
+            ended = await self._exchange(call, target, method, redirects_left, basic(user, target.password))
             if ended.status == 401:
                 # It may ask in another way by now: the next call starts with its challenge again.
                 self._logged_in.pop(login, None)
@@ -244,119 +266,120 @@ class WebhookClient:
         may_be_challenged: bool = False,
     ) -> _Exchanged:
         """Make one request, judge its answer and record both."""
-        url, headers, body = self._request(call, target, method, authorization)
-        started_at = self._clock.now()
-        began = self._clock.monotonic()
+        url, head, body = self._request(call, target, method)
+        clock, lanes, origin = self._clock, self._lanes, target.origin
+        started_at = clock.now()
+        began = clock.monotonic()
         try:
-            async with self._lanes.lane(target.origin):
-                began = self._clock.monotonic()
-                try:
-                    ended = await self._send(call, target, url, method, headers, body)
-                finally:
-                    took_s = self._clock.monotonic() - began
-                    call.remaining_s -= took_s
+            if not lanes.take_free(origin):
+                await lanes.take(origin)
+                began = clock.monotonic()
+            try:
+                ended = await self._send(call, target, url, _written(head, body, authorization))
+            finally:
+                took_s = clock.monotonic() - began
+                call.remaining_s -= took_s
+                lanes.give_back(origin)
         except NoLane:
-            took_s = self._clock.monotonic() - began
-            ended = _Exchanged(url, failure=Failure(11205, "too many requests to the host are under way", "final"))
+            took_s = clock.monotonic() - began
+            ended = _Exchanged(url)
+            ended.failure = Failure(11205, "too many requests to the host are under way", "final")
         self._judge(call, target, method, redirects_left, may_be_challenged, ended)
-        shown = dict(headers)
-        if authorization is not None:
-            shown["Authorization"] = authorization.partition(" ")[0] + " ***"
+        failure = ended.failure
         call.attempts.append(
             Attempt(
-                url=url,
-                method=method,
-                started_at=started_at,
-                duration_ms=round(took_s * 1000),
-                status=ended.status,
-                error_code=ended.failure.code if ended.failure else None,
-                error=ended.failure.text if ended.failure else None,
-                request_headers=shown,
-                request_body=_kept_body(body or b""),
-                response_headers=_kept_headers(ended.headers),
-                response_body=_kept_body(ended.body),
+                url,
+                method,
+                started_at,
+                round(took_s * 1000),
+                ended.status,
+                failure.code if failure is not None else None,
+                failure.text if failure is not None else None,
+                Shown(request_headers, head, authorization),
+                body[:BODY_KEPT_BYTES] if isinstance(body, str) else body_text(body),
+                Shown(response_headers, ended.headers),
+                body_text(ended.body),
             )
         )
         return ended
 
-    def _request(
-        self, call: _Call, target: Target, method: Method, authorization: str | None
-    ) -> tuple[str, dict[str, str], bytes | None]:
-        """Return the exact URL, the headers and the body of one exchange, signed."""
+    def _request(self, call: _Call, target: Target, method: Method) -> tuple[str, str, str | bytes]:
+        """Return the exact URL, the head without credentials and the body of one exchange, signed."""
         callback = call.callback
         url = target.url
-        body: bytes | None = None
-        headers = {
-            "Host": target.authority,
-            "Accept": "*/*",
-            "Accept-Encoding": ACCEPTED_ENCODINGS,
-            "User-Agent": USER_AGENT,
-            "I-Twilio-Idempotency-Token": callback.idempotency_token,
-            "X-Home-Region": HOME_REGION,
-        }
+        body: str | bytes = ""
+        kind = length = cookies = ""
         if method == "GET":
-            headers[SIGNATURE_HEADER] = sign_form(callback.signing_token, url)
-        elif callback.json_body is not None:
-            body = callback.json_body
-            url = with_body_sha256(url, body)
-            headers["Content-Type"] = "application/json"
-            headers[SIGNATURE_HEADER] = sign_json(callback.signing_token, url)
+            signature = sign_form(callback.signing_token, url)
         else:
-            body = urlencode(callback.params).encode("ascii")
-            headers["Content-Type"] = "application/x-www-form-urlencoded; charset=UTF-8"
-            headers[SIGNATURE_HEADER] = sign_form(callback.signing_token, url, callback.params)
+            if callback.json_body is not None:
+                body = callback.json_body
+                url = with_body_sha256(url, body)
+                kind = _JSON
+                signature = sign_json(callback.signing_token, url)
+            else:
+                body = encoded(callback.params)
+                kind = _FORM
+                signature = sign_form(callback.signing_token, url, callback.params)
+            length = f"Content-Length: {len(body)}\r\n"
         if callback.cookies and target.origin == call.home:
             cookies = _cookie_header(callback.cookies)
-            if cookies:
-                headers["Cookie"] = cookies
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        return url, headers, body
+        head = (
+            f"{method} {target.resource(url)} HTTP/1.1\r\nHost: {target.authority}\r\n{_FIELDS}"
+            f"I-Twilio-Idempotency-Token: {callback.idempotency_token}\r\n{kind}{SIGNATURE_HEADER}: {signature}\r\n"
+            f"{cookies}{length}"
+        )
+        # One in a value would begin a header, or a request, of somebody else's making.
+        lines = _LINES + bool(kind) + bool(cookies) + bool(length)
+        assert head.count("\n") == lines == head.count("\r"), "no header holds a line break"
+        return url, head, body
 
-    async def _send(
-        self, call: _Call, target: Target, url: str, method: Method, headers: Mapping[str, str], body: bytes | None
-    ) -> _Exchanged:
+    async def _send(self, call: _Call, target: Target, url: str, data: bytes) -> _Exchanged:
+        pool = self._pool
+        assert pool is not None, "not started"
         overrides = call.overrides
         allowed_s = call.remaining_s
-        dial = Dial(host_is_named=self._policy.names_host(target.host))
-        timers = aiohttp.ClientTimeout(
-            total=None, sock_connect=overrides.connect_s, sock_read=overrides.read_s, ceil_threshold=60
-        )
-        token = current_dial.set(dial)
+        until = self._loop.time() + allowed_s
+        dial = _NO_DIAL
+        connection: Connection | None = None
+        ended = _Exchanged(url)
         try:
-            async with asyncio.timeout(max(0.0, allowed_s)):
+            if allowed_s <= 0:
+                raise TimeoutError
+            connection = pool.take(target.origin)
+            response = None
+            if connection is not None:
                 try:
-                    return await self._request_once(url, method, headers, body, timers)
-                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                    if dial.sockets or isinstance(error, aiohttp.ClientConnectorError):
-                        raise
+                    response = await connection.request(data, TWIML_BYTES_MAX, overrides.read_s, until)
+                except Disconnected:
                     # The server closed a kept connection as we took it up (RFC 9112 9.3.1); what it may have read
                     # carries the same idempotency token.
-                    return await self._request_once(url, method, headers, body, timers)
-        except (aiohttp.ClientError, BadBody, OSError) as error:
-            return _Exchanged(url, failure=failure_of_exception(error, dial, overrides, allowed_s))
-        finally:
-            current_dial.reset(token)
-
-    async def _request_once(
-        self, url: str, method: Method, headers: Mapping[str, str], body: bytes | None, timers: aiohttp.ClientTimeout
-    ) -> _Exchanged:
-        assert self._session is not None, "not started"
-        async with self._session.request(
-            method, URL(url, encoded=True), data=body, headers=headers, allow_redirects=False, timeout=timers
-        ) as response:
-            ended = _Exchanged(url, status=response.status, headers=response.headers)
-            try:
-                ended.body, is_cut = await read_body(response, TWIML_BYTES_MAX)
-            except (aiohttp.ClientPayloadError, BadBody):
-                # A status that is a failure already says more than its page does.
-                if response.status < 400:
-                    raise
-                response.close()
-                return ended
-            if is_cut and 200 <= response.status < 300:
-                ended.failure = Failure(TOO_LARGE, f"the answer is larger than {TWIML_BYTES_MAX} bytes", "final")
+                    connection = None
+            if response is None:
+                dial = Dial(host_is_named=self._policy.names_host(target.host))
+                async with asyncio.timeout_at(until):
+                    connection = await pool.dial(target, dial, overrides.connect_s)
+                response = await connection.request(data, TWIML_BYTES_MAX, overrides.read_s, until)
+            assert connection is not None
+            pool.give_back(target.origin, connection)
+        except asyncio.CancelledError:
+            if connection is not None:
+                connection.abort()
+            raise
+        except (ExchangeFailed, OSError) as error:
+            ended.failure = failure_of_exception(error, dial, overrides, allowed_s)
             return ended
+        # A status that is a failure already says more than its page does.
+        if response.broken is not None and response.status < 400:
+            ended.failure = failure_of_exception(response.broken, dial, overrides, allowed_s)
+            return ended
+        ended.status = response.status
+        ended.headers = response.headers
+        ended.fields = response.fields
+        ended.body = response.body
+        if response.is_cut and 200 <= response.status < 300:
+            ended.failure = Failure(TOO_LARGE, f"the answer is larger than {TWIML_BYTES_MAX} bytes", "final")
+        return ended
 
     def _judge(
         self,
@@ -373,17 +396,17 @@ class WebhookClient:
         if ended.failure is not None and ended.failure.code == TOO_LARGE and call.callback.expect == "ack":
             # Nobody reads the body of an acknowledgement, so its size is no fault.
             ended.failure = None
-        cookies = ended.headers.getall("Set-Cookie", [])
-        if any(_BAD_COOKIE.search(cookie) or not cookie.partition("=")[0].strip() for cookie in cookies):
+        cookies = ended.all_of(b"set-cookie")
+        if cookies and any(_BAD_COOKIE.search(cookie) or not cookie.partition("=")[0].strip() for cookie in cookies):
             # Twilio docs: error 11206.
             ended.failure = Failure(11206, "the answer sets a cookie that is malformed", "final")
             return
-        if target.origin == call.home:
-            call.set_cookies += [_text(cookie) for cookie in cookies]
+        if cookies and target.origin == call.home:
+            call.set_cookies += [text(cookie) for cookie in cookies]
         if ended.failure is not None:
             return
         if ended.status in FOLLOWED:
-            location = ended.headers.get("Location", "").strip()
+            location = decoded(ended.fields.get(b"location", b"")).strip()
             if not location:
                 ended.failure = Failure(11216, "the redirect has no Location", "final")
             elif not redirects_left:
@@ -399,65 +422,31 @@ class WebhookClient:
         ended.failure = failure_of_status(ended.status)
 
 
-class ThreadedResolver(AbstractResolver):
-    """Resolve in threads of its own, so that slow name servers hold up webhooks only."""
+@lru_cache(maxsize=URLS_KEPT_MAX)
+def _parts(url: str) -> tuple[Target, Overrides]:
+    target = parse_target(url)
+    return target, parse_overrides(target.fragment)
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="webhook-resolver")
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        def look_up() -> list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str | int, ...]]]:
-            found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-            return found  # type: ignore[return-value]  # typeshed lists an address form that only Windows pipes have
-
-        infos = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=port,
-                family=found_family,
-                proto=proto,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for found_family, _, proto, _, address in infos
-        ]
-
-    async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+def _written(head: str, body: str | bytes, authorization: str | None) -> bytes:
+    if authorization is not None:
+        head = f"{head}Authorization: {authorization}\r\n"
+    if isinstance(body, str):
+        return f"{head}\r\n{body}".encode("utf-8", "surrogateescape")
+    return head.encode("utf-8", "surrogateescape") + b"\r\n" + body
 
 
 def _answer(ended: _Exchanged, target: Target, method: Method) -> str | None:
     resource = "/" + ended.url.split("/", 3)[3]
-    challenges = ended.headers.getall("WWW-Authenticate", [])
+    challenges = ended.all_of(b"www-authenticate")
     return answer_challenge(challenges, target.user or "", target.password, method, resource, secrets.token_hex(8))
 
 
 def _cookie_header(cookies: Mapping[str, str]) -> str:
     # A cookie that could end the header, or pass for another one, is left out.
-    return "; ".join(
+    pairs = "; ".join(
         f"{name}={value}"
         for name, value in cookies.items()
         if _COOKIE_NAME.fullmatch(name) and _COOKIE_VALUE.fullmatch(value)
     )
-
-
-def _text(value: str) -> str:
-    """Make text storable: a NUL has no place in PostgreSQL's text, a lone surrogate none in UTF-8."""
-    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def _kept_body(body: bytes) -> str:
-    return body[:BODY_KEPT_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")
-
-
-def _kept_headers(headers: CIMultiDictProxy[str]) -> dict[str, str]:
-    kept: dict[str, str] = {}
-    for name, value in headers.items():
-        if name not in kept and len(kept) >= HEADERS_KEPT_MAX:
-            break
-        shown = _text(_URL_USERINFO.sub("//", value) if name.lower() in ("location", "refresh", "link") else value)
-        kept[name] = f"{kept[name]}, {shown}"[:HEADER_KEPT_CHARS] if name in kept else shown[:HEADER_KEPT_CHARS]
-    return kept
+    return f"Cookie: {pairs}\r\n" if pairs else ""

@@ -14,15 +14,15 @@ Source: Twilio docs, the error pages of these codes. 11205 names both timers and
 a connection that breaks before the answer is whole.
 """
 
-import ssl
 from dataclasses import dataclass
 from typing import Literal
 
-import aiohttp
-
-from onterms.carriers.webhook.guard import Dial
+from onterms.carriers.webhook.connection import BrokenOff, Disconnected, NothingReceived, NotHttp
+from onterms.carriers.webhook.guard import AddressRefused, Dial
 from onterms.carriers.webhook.overrides import Overrides
+from onterms.carriers.webhook.pool import BadCertificate, ConnectFailed, HandshakeFailed, NoConnection
 from onterms.carriers.webhook.reading import BadBody
+from onterms.carriers.webhook.resolver import Unresolved
 
 # `final` is never tried again: the same thing would happen again.
 Kind = Literal["ct", "rt", "4xx", "5xx", "final"]
@@ -53,39 +53,34 @@ def failure_of_status(status: int) -> Failure | None:
 
 
 def failure_of_exception(error: Exception, dial: Dial, limits: Overrides, remaining_s: float) -> Failure:
-    """Judge what aiohttp, the guard or a timer raised. The resolved address is left out: it may be an inside one."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
+    """Judge what a connection, the guard or a timer raised. No address is named: it may be an inside one."""
+    if isinstance(error, NoConnection):
         return Failure(11205, f"no connection within {_ms(limits.connect_s)} ms", "ct")
-    if isinstance(error, aiohttp.ServerTimeoutError):
+    if isinstance(error, NothingReceived):
         return Failure(11205, f"nothing was received for {_ms(limits.read_s)} ms", "rt")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, Unresolved):
         return Failure(11210, "the host name cannot be resolved", "ct")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _failure_of_certificate(error.certificate_error)
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return Failure(11220, f"the TLS handshake failed: {getattr(error.os_error, 'reason', None) or 'closed'}", "ct")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        if dial.refused and not dial.sockets:
-            return Failure(11205, "the host is at an address that may not be called", "final")
-        return Failure(11205, f"the connection failed: {error.os_error.strerror or 'no reason given'}"[:200], "ct")
-    if isinstance(error, aiohttp.InvalidURL):
-        return Failure(11100, "the URL is malformed", "final")
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+    if isinstance(error, BadCertificate):
+        return _failure_of_certificate(error.verify_code)
+    if isinstance(error, HandshakeFailed):
+        return Failure(11220, f"the TLS handshake failed: {error}", "ct")
+    if isinstance(error, AddressRefused) and not dial.sockets:
+        return Failure(11205, "the host is at an address that may not be called", "final")
+    if isinstance(error, ConnectFailed):
+        return Failure(11205, f"the connection failed: {error}"[:200], "ct")
+    if isinstance(error, Disconnected):
         return Failure(11206, "the connection broke before an answer came", "rt")
-    if isinstance(error, aiohttp.ClientPayloadError):
+    if isinstance(error, BrokenOff):
         return Failure(11206, "the answer broke off or is malformed", "rt")
-    if isinstance(error, BadBody):
+    if isinstance(error, BadBody | NotHttp):
         return Failure(11206, str(error), "final")
     if isinstance(error, TimeoutError):
         # The total time covers all retries, so there is none left for another one.
         return Failure(11205, f"no complete answer within {_ms(remaining_s)} ms", "final")
-    if isinstance(error, aiohttp.ClientError):
-        return Failure(11206, "the answer is not HTTP", "final")
     return Failure(11205, "the connection failed", "ct")
 
 
-def _failure_of_certificate(error: Exception) -> Failure:
-    number = error.verify_code if isinstance(error, ssl.SSLCertVerificationError) else None
+def _failure_of_certificate(number: int) -> Failure:
     if number in (_HOST_MISMATCH, _ADDRESS_MISMATCH):
         return Failure(11235, "the certificate is for another host", "final")
     if number in (_NOT_YET_VALID, _EXPIRED):

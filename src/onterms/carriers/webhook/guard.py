@@ -19,7 +19,7 @@ from onterms.core.errors import ConfigError
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-# As aiohttp passes it: family, type, proto, canonical name, socket address.
+# As getaddrinfo returns it: family, type, proto, canonical name, socket address.
 AddrInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 
 LOOPBACK: tuple[IPNetwork, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
@@ -124,6 +124,19 @@ class Dial:
     sockets: int = 0
 
 
+def guarded_socket(policy: AddressPolicy, dial: Dial, info: AddrInfo) -> socket.socket:
+    """Make a socket towards an address.
+
+    Raises: AddressRefused for an address that the policy does not allow.
+    """
+    family, kind, proto, _, address = info
+    if not dial.host_is_named and not policy.allows(str(address[0])):
+        dial.refused.append(str(address[0]))
+        raise AddressRefused(errno.EACCES, "the address is not public")
+    dial.sockets += 1
+    return socket.socket(family=family, type=kind, proto=proto)
+
+
 # aiohttp hands its socket factory the address alone, so the request it belongs to comes by context.
 current_dial: ContextVar[Dial] = ContextVar("current_dial")
 
@@ -132,12 +145,6 @@ def guarded_socket_factory(policy: AddressPolicy) -> Callable[[AddrInfo], socket
     """Return a socket factory for aiohttp that makes no socket towards an address the policy does not allow."""
 
     def make_socket(info: AddrInfo) -> socket.socket:
-        family, kind, proto, _, address = info
-        dial = current_dial.get()
-        if not dial.host_is_named and not policy.allows(str(address[0])):
-            dial.refused.append(str(address[0]))
-            raise AddressRefused(errno.EACCES, "the address is not public")
-        dial.sockets += 1
-        return socket.socket(family=family, type=kind, proto=proto)
+        return guarded_socket(policy, current_dial.get(), info)
 
     return make_socket

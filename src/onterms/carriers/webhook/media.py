@@ -5,8 +5,9 @@ import ssl
 import aiohttp
 from yarl import URL
 
-from onterms.carriers.webhook.client import USER_AGENT, ThreadedResolver
+from onterms.carriers.webhook.client import USER_AGENT
 from onterms.carriers.webhook.guard import AddressPolicy, Dial, current_dial, guarded_socket_factory
+from onterms.carriers.webhook.resolver import ThreadedResolver
 from onterms.carriers.webhook.target import BadUrl, parse_target, redirected
 from onterms.ports.media import Fetched, FetchFailed
 from onterms.protocols.mime import sniff

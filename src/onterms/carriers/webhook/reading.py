@@ -1,14 +1,11 @@
 """Reading an answer's body without trusting its size.
 
-aiohttp could inflate by itself, but then a small body has become a large one before anybody can count it. Here the
-inflater is told how much it may put out, so a gzip bomb costs the limit and no more.
+The inflater is told how much it may put out, so a gzip bomb costs the limit and no more.
 """
 
 from __future__ import annotations
 
 import zlib
-
-import aiohttp
 
 ACCEPTED_ENCODINGS = "gzip, deflate"
 
@@ -58,29 +55,49 @@ class _Inflater:
         return self._stream is None
 
 
-async def read_body(response: aiohttp.ClientResponse, limit_bytes: int) -> tuple[bytes, bool]:
-    """Read and inflate a body up to the limit; the flag tells that there was more, which was left unread.
+class Body:
+    """What has come of a body, inflated, up to the limit.
 
-    Raises: BadBody, and what aiohttp raises while reading.
+    Raises: BadBody, for an encoding that was not asked for.
     """
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    inflater: _Inflater | None
-    if encoding in ("", "identity"):
-        inflater = None
-    elif encoding in ("gzip", "x-gzip", "deflate"):
-        inflater = _Inflater(raw_is_possible=encoding == "deflate")
-    else:
-        raise BadBody(f"the body has an encoding that was not asked for: {encoding[:40]!r}")
 
-    body = bytearray()
-    received_bytes = 0
-    async for chunk in response.content.iter_any():
-        received_bytes += len(chunk)
-        body += chunk if inflater is None else inflater.inflate(chunk, limit_bytes + 1 - len(body))
-        if len(body) > limit_bytes or received_bytes > limit_bytes * _COMPRESSED_SHARE:
-            # The rest would cost time and traffic; the connection is not worth keeping for it.
-            response.close()
-            return bytes(body[:limit_bytes]), True
-    if inflater is not None and not inflater.is_finished():
-        raise BadBody("the compressed body ends too early")
-    return bytes(body), False
+    __slots__ = ("_inflater", "_kept", "_limit_bytes", "_received_bytes", "is_cut")
+
+    def __init__(self, encoding: str, limit_bytes: int) -> None:
+        encoding = encoding.strip().lower()
+        if encoding in ("", "identity"):
+            self._inflater = None
+        elif encoding in ("gzip", "x-gzip", "deflate"):
+            self._inflater = _Inflater(raw_is_possible=encoding == "deflate")
+        else:
+            raise BadBody(f"the body has an encoding that was not asked for: {encoding[:40]!r}")
+        self._limit_bytes = limit_bytes
+        self._kept = bytearray()
+        self._received_bytes = 0
+        # There was more than the limit: the rest would cost time and traffic, and is not wanted.
+        self.is_cut = False
+
+    def receive(self, data: bytes) -> None:
+        """Take what came next.
+
+        Raises: BadBody.
+        """
+        if self.is_cut:
+            return
+        self._received_bytes += len(data)
+        room = self._limit_bytes + 1 - len(self._kept)
+        self._kept += data[:room] if self._inflater is None else self._inflater.inflate(data, room)
+        self.is_cut = (
+            len(self._kept) > self._limit_bytes or self._received_bytes > self._limit_bytes * _COMPRESSED_SHARE
+        )
+
+    def whole(self) -> bytes:
+        """Return the body, which has come to its end or to the limit.
+
+        Raises: BadBody.
+        """
+        if self.is_cut:
+            return bytes(self._kept[: self._limit_bytes])
+        if self._inflater is not None and not self._inflater.is_finished():
+            raise BadBody("the compressed body ends too early")
+        return bytes(self._kept)

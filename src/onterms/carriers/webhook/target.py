@@ -7,10 +7,12 @@ on the same characters are signed and written to the wire: nothing downstream ma
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from yarl import URL
+
+from onterms.carriers.webhook.form import encoded
 
 # Underscores are refused, as Twilio refuses them (Twilio docs: error 21609).
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -43,11 +45,15 @@ class Target:
     fragment: str = ""
     user: str | None = None
     password: str = ""
+    # Scheme, host and port: what connections, credentials and cookies are bound to.
+    origin: tuple[str, str, int] = field(init=False)
 
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: what credentials and cookies are bound to."""
-        return (self.scheme, self.host.lower(), self.port)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", (self.scheme, self.host.lower(), self.port))
+
+    def resource(self, url: str) -> str:
+        """Return what a request line names of the URL, which is this target's own but for the query."""
+        return url[len(self.scheme) + len("://") + len(self.authority) :]
 
 
 def parse_target(text: str) -> Target:
@@ -92,7 +98,7 @@ def with_query(target: Target, params: Sequence[tuple[str, str]]) -> Target:
     if not params:
         return target
     mark = "&" if "?" in target.url else "?"
-    return replace(target, url=f"{target.url}{mark}{urlencode(params)}")
+    return replace(target, url=f"{target.url}{mark}{encoded(params)}")
 
 
 def redirected(target: Target, location: str) -> Target:
