@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from onterms.carriers.simulator import (
@@ -702,7 +703,7 @@ def callback(url: str = "https://user:secret@hooks.example.com/sms#rc=2", **chan
         signing_token="t" * 32,
         idempotency_token="i",
     )
-    return replace(made, **changes)
+    return msgspec.structs.replace(made, **changes)
 
 
 class TestFaultyCallbacks:
