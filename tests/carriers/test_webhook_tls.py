@@ -14,12 +14,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from msgspec.structs import replace
 from twilio.request_validator import RequestValidator
 
 from onterms.carriers.webhook import AddressPolicy, WebhookClient
 from onterms.core.clock import VirtualClock
 from onterms.ports.callback import Answer, Callback
 
+CALL = Callback(
+    account_sid="AC" + "0" * 32,
+    url="https://localhost/",
+    method="GET",
+    params=[("a", "b c")],
+    signing_token="t0k3n",
+    idempotency_token="c0ffee00-0000-4000-8000-000000000000",
+)
 LONG_AGO, NOT_SO_LONG_AGO = datetime(2015, 1, 1, tzinfo=UTC), datetime(2016, 1, 1, tzinfo=UTC)
 FAR_AHEAD = datetime(2090, 1, 1, tzinfo=UTC)
 
@@ -107,16 +116,7 @@ async def serving(context: ssl.SSLContext, heads: list[str]) -> AsyncIterator[in
 
 async def call(url: str, ca_file: str | None) -> Answer:
     async with WebhookClient(VirtualClock(), AddressPolicy.parse("loopback"), ca_file=ca_file) as client:
-        return await client.call(
-            Callback(
-                account_sid="AC" + "0" * 32,
-                url=url,
-                method="GET",
-                params=[("a", "b c")],
-                signing_token="t0k3n",
-                idempotency_token="c0ffee00-0000-4000-8000-000000000000",
-            )
-        )
+        return await client.call(replace(CALL, url=url))
 
 
 class TestCertificates:
@@ -159,3 +159,50 @@ class TestCertificates:
         async with listener:
             answer = await call(f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/#rc=0", None)
         assert (answer.status, answer.error_code) == (None, 11220)
+
+
+class TestConnections:
+    async def test_connection_is_kept_and_names_its_host(self, authority: Authority) -> None:
+        names: list[str | None] = []
+        context = authority.server_context("localhost")
+        context.sni_callback = lambda _, name, __: names.append(name)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                while True:
+                    await reader.readuntil(b"\r\n\r\n")
+                    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                writer.close()
+
+        listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        policy = AddressPolicy.parse("loopback")
+        async with listener, WebhookClient(VirtualClock(), policy, ca_file=authority.file) as client:
+            url = f"https://LocalHost:{listener.sockets[0].getsockname()[1]}/"
+            answers = [await client.call(replace(CALL, url=url)) for _ in range(3)]
+        assert [(answer.status, answer.error) for answer in answers] == [(204, None)] * 3
+        assert names == ["LocalHost"]
+
+    async def test_redirect_from_plain_to_tls_is_followed(self, authority: Authority) -> None:
+        heads: list[str] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 302 Found\r\nLocation: https://localhost:{port}/x\r\n\r\n".encode())
+            writer.close()
+
+        listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with listener, serving(authority.server_context("localhost"), heads) as port:
+            answer = await call(f"http://localhost:{listener.sockets[0].getsockname()[1]}/", authority.file)
+        assert (answer.status, [attempt.status for attempt in answer.attempts]) == (204, [302, 204])
+        assert heads[0].startswith("GET /x HTTP/1.1\r\n")
+
+    async def test_server_that_closes_in_the_handshake_fails_with_11205(self) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.transport.abort()
+
+        listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with listener:
+            answer = await call(f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/#rc=0", None)
+        assert (answer.status, answer.error_code) == (None, 11205)

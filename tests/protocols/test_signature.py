@@ -89,6 +89,14 @@ class TestSignForm:
         assert validates(URL, params, signed)
         assert not validates(URL, [*params, ("Extra", "x")], signed)
 
+    @pytest.mark.parametrize("token", ["", "t", "t" * 64, "t" * 65, "tökén", "t" * 200])
+    def test_token_of_any_length_validates(self, token: str) -> None:
+        # RFC 2104: a key longer than a block is hashed first.
+        params = [("Body", "Grüße"), ("From", "+15005550006")]
+        signed = signature.sign_form(token, "https://a.example/b", params)
+        assert RequestValidator(token).validate("https://a.example/b", MultiDict(params), signed)
+        assert signature.sign_form(token, "https://a.example/b", params) == signed
+
     def test_another_token_gives_another_signature(self) -> None:
         assert not validates(URL, [("a", "b")], signature.sign_form("54321", URL, [("a", "b")]))
 

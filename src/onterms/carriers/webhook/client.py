@@ -24,9 +24,9 @@ from onterms.carriers.webhook.form import encoded
 from onterms.carriers.webhook.guard import AddressPolicy, Dial
 from onterms.carriers.webhook.lanes import Lanes, NoLane
 from onterms.carriers.webhook.overrides import Overrides, parse_overrides
-from onterms.carriers.webhook.pool import Pool
+from onterms.carriers.webhook.pool import KEEP_ALIVE_S, Pool
 from onterms.carriers.webhook.reading import ACCEPTED_ENCODINGS
-from onterms.carriers.webhook.resolver import Names, ThreadedResolver
+from onterms.carriers.webhook.resolver import NAMES_KEPT_S, Names, ThreadedResolver
 from onterms.carriers.webhook.shown import (
     Shown,
     body_text,
@@ -133,11 +133,15 @@ class WebhookClient:
         connections_max: int = CONNECTIONS_MAX,
         connections_per_host_max: int = CONNECTIONS_PER_HOST_MAX,
         lane_wait_s: float = LANE_WAIT_S,
+        keep_alive_s: float = KEEP_ALIVE_S,
+        names_kept_s: float = NAMES_KEPT_S,
     ) -> None:
         self._clock = clock
         self._policy = policy
         self._ca_file = ca_file
         self._given_resolver = resolver
+        self._keep_alive_s = keep_alive_s
+        self._names_kept_s = names_kept_s
         self._lanes = Lanes(connections_max, connections_per_host_max, lane_wait_s)
         self._resolver: AbstractResolver | None = None
         self._names: Names | None = None
@@ -154,8 +158,8 @@ class WebhookClient:
             tls.load_verify_locations(cafile=self._ca_file)
         self._loop = asyncio.get_running_loop()
         self._resolver = self._given_resolver or ThreadedResolver()
-        self._names = Names(self._resolver)
-        self._pool = Pool(self._policy, self._names, tls)
+        self._names = Names(self._resolver, self._names_kept_s)
+        self._pool = Pool(self._policy, self._names, tls, self._keep_alive_s)
 
     async def close(self) -> None:
         """Close the connections; calls that are under way fail."""

@@ -59,11 +59,13 @@ class PoolClosed(ExchangeFailed):
 class Pool:
     """Hold the connections. `close` inside the running loop."""
 
-    def __init__(self, policy: AddressPolicy, names: Names, tls: ssl.SSLContext) -> None:
+    def __init__(self, policy: AddressPolicy, names: Names, tls: ssl.SSLContext, keep_alive_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._policy = policy
         self._names = names
         self._tls = tls
+        self._keep_alive_s = keep_alive_s
+        self._sweep_s = min(SWEEP_S, keep_alive_s)
         self._idle: dict[Origin, list[Connection]] = {}
         self._idle_count = 0
         self._open: set[Connection] = set()
@@ -77,7 +79,7 @@ class Pool:
         while idle:
             connection = idle.pop()
             self._idle_count -= 1
-            if connection.is_usable and self._loop.time() < connection.idle_since + _keep_s(connection):
+            if connection.is_usable and self._loop.time() < connection.idle_since + self._keeps_s(connection):
                 return connection
             connection.abort()
         return None
@@ -95,7 +97,7 @@ class Pool:
         idle.append(connection)
         self._idle_count += 1
         if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_S, self._look_after)
+            self._sweep = self._loop.call_later(self._sweep_s, self._look_after)
 
     async def dial(self, target: Target, dial: Dial, connect_s: float) -> Connection:
         """Open a connection; whatever the timer of the call leaves for the name, `connect_s` is for the rest.
@@ -244,7 +246,7 @@ class Pool:
         for origin, idle in list(self._idle.items()):
             kept = []
             for connection in idle:
-                if connection.is_usable and now < connection.idle_since + _keep_s(connection):
+                if connection.is_usable and now < connection.idle_since + self._keeps_s(connection):
                     kept.append(connection)
                 else:
                     connection.abort()
@@ -255,13 +257,12 @@ class Pool:
             else:
                 del self._idle[origin]
         if self._idle:
-            self._sweep = self._loop.call_later(SWEEP_S, self._look_after)
+            self._sweep = self._loop.call_later(self._sweep_s, self._look_after)
 
-
-def _keep_s(connection: Connection) -> float:
-    if connection.keep_s is None:
-        return KEEP_ALIVE_S
-    return min(KEEP_ALIVE_S, connection.keep_s - KEEP_ALIVE_MARGIN_S)
+    def _keeps_s(self, connection: Connection) -> float:
+        if connection.keep_s is None:
+            return self._keep_alive_s
+        return min(self._keep_alive_s, connection.keep_s - KEEP_ALIVE_MARGIN_S)
 
 
 def _connect_failed(error: OSError) -> ConnectFailed:

@@ -57,8 +57,9 @@ class ThreadedResolver(AbstractResolver):
 class Names:
     """The addresses of names, asked once for all who want them and kept for a moment."""
 
-    def __init__(self, resolver: AbstractResolver) -> None:
+    def __init__(self, resolver: AbstractResolver, kept_s: float = NAMES_KEPT_S) -> None:
         self._resolver = resolver
+        self._kept_s = kept_s
         self._kept: dict[tuple[str, int], tuple[float, deque[AddrInfo]]] = {}
         self._asking: dict[tuple[str, int], asyncio.Task[deque[AddrInfo]]] = {}
 
@@ -110,7 +111,7 @@ class Names:
         if len(self._kept) >= NAMES_KEPT_MAX:
             self._kept.clear()
         if found:
-            self._kept[(host, port)] = (asyncio.get_running_loop().time() + NAMES_KEPT_S, found)
+            self._kept[(host, port)] = (asyncio.get_running_loop().time() + self._kept_s, found)
         return found
 
 
