@@ -502,6 +502,25 @@ class TestEnds:
         assert (answer.status, answer.error_code) == (None, 11206)
         assert sorted(ends) == ["idle", "stuck"]
 
+    async def test_call_on_a_kept_connection_fails_when_the_client_is_closed(self) -> None:
+        arrived = asyncio.Event()
+
+        async def stuck(peer: Peer) -> None:
+            await peer.answer(NO_CONTENT)
+            await peer.request()
+            arrived.set()
+            await peer.gone()
+
+        async with serving(stuck) as served:
+            client = WebhookClient(SystemClock(), LOOPBACK)
+            await client.start()
+            await client.call(callback(served.url))
+            call = asyncio.create_task(client.call(callback(served.url)))
+            await arrived.wait()
+            await client.close()
+            answer = await asyncio.wait_for(call, 5)
+        assert (answer.status, answer.error_code, served.connections) == (None, 11205, 1)
+
 
 class Names(AbstractResolver):
     """A name server whose answers change from one question to the next, the last one stays."""

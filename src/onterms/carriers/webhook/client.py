@@ -151,7 +151,7 @@ class WebhookClient:
 
     async def start(self) -> None:
         """Be ready to connect."""
-        assert self._pool is None, "started twice"
+        assert self._pool is None or self._pool.is_closed, "started twice"
         tls = ssl.create_default_context()
         tls.minimum_version = ssl.TLSVersion.TLSv1_2
         if self._ca_file is not None:
@@ -165,7 +165,6 @@ class WebhookClient:
         """Close the connections; calls that are under way fail."""
         if self._pool is not None:
             await self._pool.close()
-            self._pool = None
         if self._names is not None:
             await self._names.close()
             self._names = None
@@ -299,7 +298,7 @@ class WebhookClient:
                 ended.status,
                 failure.code if failure is not None else None,
                 failure.text if failure is not None else None,
-                Shown(request_headers, head, authorization),
+                Shown(request_headers, head, authorization and authorization.partition(" ")[0]),
                 body[:BODY_KEPT_BYTES] if isinstance(body, str) else body_text(body),
                 Shown(response_headers, ended.headers),
                 body_text(ended.body),

@@ -282,6 +282,9 @@ class Connection(asyncio.Protocol):
             self.idle_since = self._loop.time()
         else:
             self._transport.abort()
+        # An idle connection holds on to nothing of it.
+        self._response = self._body = None
+        self._headers = []
         if not waiting.done():
             waiting.set_result(response)
 

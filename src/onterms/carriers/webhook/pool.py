@@ -70,7 +70,7 @@ class Pool:
         self._idle_count = 0
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
-        self._is_closed = False
+        self.is_closed = False
         self._all_gone = asyncio.Event()
 
     def take(self, origin: Origin) -> Connection | None:
@@ -88,7 +88,7 @@ class Pool:
         """Keep a connection for whoever comes next, unless it has ended with its answer."""
         if not connection.is_usable:
             return
-        if self._is_closed or self._idle_count >= IDLE_MAX:
+        if self.is_closed or self._idle_count >= IDLE_MAX:
             connection.abort()
             return
         idle = self._idle.get(origin)
@@ -104,7 +104,7 @@ class Pool:
 
         Raises: Unresolved, AddressRefused, NoConnection, ConnectFailed, HandshakeFailed, BadCertificate, PoolClosed.
         """
-        if self._is_closed:
+        if self.is_closed:
             raise PoolClosed
         infos = await self._names.addresses(target.host, target.port)
         try:
@@ -120,7 +120,7 @@ class Pool:
 
     async def close(self) -> None:
         """End all connections; who waits on one is told."""
-        self._is_closed = True
+        self.is_closed = True
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -172,7 +172,7 @@ class Pool:
             if isinstance(error, OSError):
                 raise _connect_failed(error) from error
             raise
-        if self._is_closed:
+        if self.is_closed:
             connection.abort()
             raise PoolClosed
         if connection.is_usable:
@@ -200,6 +200,9 @@ class Pool:
                         # An address family that this machine lacks, or no file that is left.
                         failure = _connect_failed(error)
                         continue
+                    if not infos and not under_way:
+                        # Nothing else to go on with meanwhile, as for most servers.
+                        return await self._connect_to(candidate, info[4])
                     under_way.add(asyncio.create_task(self._connect_to(candidate, info[4])))
                 done, under_way = await asyncio.wait(
                     under_way,
@@ -237,7 +240,7 @@ class Pool:
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
-        if not self._open and self._is_closed:
+        if not self._open and self.is_closed:
             self._all_gone.set()
 
     def _look_after(self) -> None:

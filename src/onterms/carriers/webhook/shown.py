@@ -43,17 +43,16 @@ class Shown(Mapping[str, str]):
         made = self._made
         if made is None:
             made = self._made = self._make(*self._arguments)
-            # The bytes they were made from hold what is not to be shown.
             self._arguments = ()
         return made
 
 
-def request_headers(head: str, authorization: str | None) -> dict[str, str]:
+def request_headers(head: str, scheme: str | None) -> dict[str, str]:
     """Return the headers of a request's head, which has no credentials, and the scheme of those that went with it."""
     lines = head.split("\r\n")[1:]
     shown = {name: value for name, _, value in (line.partition(": ") for line in lines if line)}
-    if authorization is not None:
-        shown["Authorization"] = authorization.partition(" ")[0] + " ***"
+    if scheme is not None:
+        shown["Authorization"] = f"{scheme} ***"
     return shown
 
 
