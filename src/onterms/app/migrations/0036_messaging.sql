@@ -13,3 +13,6 @@ ALTER TABLE messages ADD COLUMN inbound_id text COLLATE "C";
 UPDATE messages SET inbound_id = carrier || '/' || carrier_id WHERE direction = 'inbound';
 DROP INDEX messages_inbound_once;
 CREATE UNIQUE INDEX messages_inbound_once ON messages (inbound_id) WHERE inbound_id IS NOT NULL;
+
+-- Carriers and batches name messages by their SIDs alone.
+CREATE INDEX messages_sid ON messages (sid);

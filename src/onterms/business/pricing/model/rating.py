@@ -11,7 +11,7 @@ the count of units that came before it in the contract month, taken as it arrive
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -49,16 +49,20 @@ class UsageEvent:
 
     def fingerprint(self) -> str:
         """Return what tells this event's body from another's."""
-        body = msgspec.json.encode([list(item) for item in sorted(self.body().items())])
-        return hashlib.sha256(body).hexdigest()[:32]
+        body = self.body()
+        text = msgspec.json.encode([(name, body[name]) for name in _NAMES])
+        return hashlib.sha256(text).hexdigest()[:32]
 
     def body(self) -> dict[str, Any]:
         """Return the event as JSON can carry it."""
         return {
-            **asdict(self),
+            **{name: getattr(self, name) for name in _NAMES},
             "attributes": dict(sorted(self.attributes.items())),
             "occurred_at": self.occurred_at.astimezone(UTC).isoformat(),
         }
+
+
+_NAMES = sorted(each.name for each in fields(UsageEvent))
 
 
 @dataclass(frozen=True, slots=True)
