@@ -507,6 +507,31 @@ class TestTrouble:
             assert isinstance(outcome, Unknown) and outcome.is_followed
         assert smsc.submits.qsize() == 1
 
+    async def test_a_receipt_that_comes_before_a_crashed_life_is_followed_up_ends_the_message(
+        self, bench: Bench, smsc: Smsc
+    ) -> None:
+        bench.patience_s = 0.3
+        smsc.on_submit = lambda client, pdu: None
+        await bench.route(await bench.add(smsc))
+        message = bench.message()
+        async with bench.running() as carrier:
+            await one(carrier, message)
+            pdu = await smsc.next_submit()
+        # A killed program marks nothing.
+        async with bench.database.transaction() as tx:
+            await tx.execute("UPDATE smpp_parts SET is_ambiguous = false")
+        async with bench.running() as carrier:
+            await smsc.next_bound()
+            smsc.receipt(await smsc.next_bound(), pdu, "900")
+            assert (await smsc.next_reply()).status == 0
+            assert bench.sink.receipts.empty()
+            outcome = await one(carrier, message)
+            assert isinstance(outcome, Unknown) and outcome.is_followed
+            receipt = await bench.sink.receipt()
+            assert (receipt.message_sid, receipt.state) == (message.sid, "delivered")
+        assert await bench.count("smpp_parts") == 0
+        assert await bench.count("smpp_receipts") == 0
+
     async def test_an_smsc_that_can_is_asked_where_no_receipt_comes(self, bench: Bench, smsc: Smsc) -> None:
         await bench.route(await bench.add(smsc, query_after_s=60))
         async with bench.running() as carrier:

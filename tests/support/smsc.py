@@ -36,6 +36,8 @@ class Connection(asyncio.Protocol):
                 self.smsc.handle(self, event.pdu)
             elif not isinstance(event, Bound) and hasattr(event, "pdu"):
                 self.smsc.replies.put_nowait(event.pdu)
+                if self.smsc.on_reply is not None:
+                    self.smsc.on_reply(self, event.pdu)
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -61,6 +63,8 @@ class Smsc:
     """
 
     on_submit: Callable[[Connection, Any], None] | None = None
+    # Hears of each answer to what was brought.
+    on_reply: Callable[[Connection, Any], None] | None = None
     password: str = "secret"
     torn: bool = False
     # Whether each message that is taken gets a receipt at once.

@@ -366,8 +366,9 @@ class SmppCarrier:
                 else:
                     lost.append(sid)
                     outcomes[sid] = Unknown("it was handed over before a crash", is_followed=True)
-            if lost:
-                await store.mark_ambiguous(tx, lost)
+            # The receipt may have come before, as soon as the link was there again.
+            done = await self._intake.give_up_answers(tx, lost, at) if lost else []
+        self._count_ends(done)
         return again
 
     def _resume(self, item: Outgoing, before: Sequence[Row]) -> bool:
@@ -573,15 +574,17 @@ class SmppCarrier:
             self._under_way.pop(item.message.sid, None)
             if item.batch is not None:
                 item.batch.settle(item.message.sid, self._intake.outcome_of(item))
+        self._count_ends(done)
+        for taken in arrived:
+            self._intake.answer(taken)
+
+    def _count_ends(self, done: Sequence[tuple[str, bool]]) -> None:
         for route_sid, is_delivered in done:
-            self._intake.counted.setdefault(route_sid, Quality())
-            counted = self._intake.counted[route_sid]
+            counted = self._intake.counted.setdefault(route_sid, Quality())
             if is_delivered:
                 counted.delivered += 1
             else:
                 counted.undelivered += 1
-        for taken in arrived:
-            self._intake.answer(taken)
 
     # ---- housekeeping
 

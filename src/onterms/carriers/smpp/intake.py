@@ -90,6 +90,18 @@ class Intake:
                 await self._sink.messages_arrived(tx, messages)
         return ended
 
+    async def give_up_answers(self, tx: Tx, sids: Sequence[str], at: datetime) -> list[tuple[str, bool]]:
+        """Expect no answer for messages any more, and give them the receipts that waited for one; return as `take`."""
+        rows = await store.mark_ambiguous(tx, sids)
+        receipts = await store.take_receipts(tx, [], [(row["carrier_sid"], row["recipient"]) for row in rows])
+        if not receipts:
+            return []
+        reports: list[Receipt] = []
+        ended = await self._take_receipts(tx, receipts, reports, at)
+        if reports:
+            await self._sink.receipts_arrived(tx, reports)
+        return ended
+
     def outcome_of(self, item: Outgoing) -> SubmitOutcome:
         """Return what became of a message that its links are done with."""
         if item.refusal is not None:
