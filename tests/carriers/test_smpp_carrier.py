@@ -1,6 +1,7 @@
 """The SMPP carrier between the port of messages and an SMSC that misbehaves on demand."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -39,6 +40,10 @@ class Sink:
         self.receipts: asyncio.Queue[Receipt] = asyncio.Queue()
         self.messages: asyncio.Queue[InboundMessage] = asyncio.Queue()
         self.fails: Exception | None = None
+        self.going: set[str] = set()
+
+    async def still_going(self, tx: Tx, keys: Sequence[tuple[str, str]]) -> set[str]:
+        return {sid for _, sid in keys if sid in self.going}
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
@@ -491,6 +496,25 @@ class TestTrouble:
         async with bench.running() as carrier:
             assert await one(carrier, message) == Submitted("1001", "smpp")
         assert smsc.submits.qsize() == 1
+
+    async def test_a_message_that_ends_while_it_is_taken_up_again_is_not_sent_twice(
+        self, bench: Bench, smsc: Smsc
+    ) -> None:
+        await bench.route(await bench.add(smsc))
+        message, repeat = bench.message(), bench.message(is_repeat=True)
+        async with bench.running() as carrier:
+            assert await one(carrier, message) == Submitted("1001", "smpp")
+            smsc.receipt(await smsc.next_bound(), await smsc.next_submit(), "1001")
+            assert (await bench.sink.receipt()).state == "delivered"
+            # Its job ran again before the receipt came, and hands it over after.
+            outcome = await one(carrier, dataclasses.replace(message, is_repeat=True))
+            assert isinstance(outcome, Unknown) and outcome.is_followed
+            # An earlier life marked it and came no further.
+            bench.sink.going.add(repeat.sid)
+            assert await one(carrier, repeat) == Submitted("1002", "smpp")
+            assert (await smsc.next_submit()).short_message == b"hello"
+            assert smsc.submits.empty()
+        assert await bench.count("smpp_parts") == 1
 
     async def test_a_message_written_down_by_a_crashed_life_is_followed(self, bench: Bench, smsc: Smsc) -> None:
         bench.patience_s = 0.3

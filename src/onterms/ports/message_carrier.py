@@ -24,6 +24,8 @@ class OutboundMessage:
     encoding: Literal["GSM-7", "UCS-2"]
     # When it is worth nothing any more, where the customer or the room says so.
     valid_until: datetime | None = None
+    # Whether it may have been handed over before, by a process that ended or whose lease did.
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,10 @@ class MessageSink(Protocol):
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         """Record receipts; repeats and late ones change nothing."""
+        ...
+
+    async def still_going(self, tx: Tx, keys: Sequence[tuple[str, str]]) -> set[str]:
+        """Return the SIDs of those messages (account_sid, sid) that wait for what a carrier says of their submit."""
         ...
 
     async def look_through(self, messages: Sequence[InboundMessage]) -> list[InboundMessage]:

@@ -351,6 +351,9 @@ class SmppCarrier:
         ]
         async with self._database.transaction() as tx:
             fresh = await store.put_parts(tx, new, at) if new else set()
+            repeats = [items[sid][0].message for sid in fresh if items[sid][0].message.is_repeat]
+            for sid in await self._intake.drop_ended(tx, repeats):
+                outcomes[sid] = Unknown("its receipt came meanwhile", is_followed=True)
             repeated = [sid for sid in items if sid not in fresh] + [message.sid for message in unrouted]
             rows = await store.parts_of(tx, repeated) if repeated else {}
             lost: list[str] = []

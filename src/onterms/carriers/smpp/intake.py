@@ -15,6 +15,7 @@ from onterms.core.ids import new_sid
 from onterms.ports.message_carrier import (
     InboundMessage,
     MessageSink,
+    OutboundMessage,
     Receipt,
     Refused,
     SubmitOutcome,
@@ -88,6 +89,19 @@ class Intake:
             messages = await self._whole(tx, inbound, at)
             if messages:
                 await self._sink.messages_arrived(tx, messages)
+        return ended
+
+    async def drop_ended(self, tx: Tx, repeats: Sequence[OutboundMessage]) -> list[str]:
+        """Forget the new parts of messages that ended between their being taken up again and now; return their SIDs.
+
+        The receipt of an earlier life's submit ends a message and drops its parts, and without them it looks new.
+        """
+        if not repeats:
+            return []
+        going = await self._sink.still_going(tx, [(message.account_sid, message.sid) for message in repeats])
+        ended = [message.sid for message in repeats if message.sid not in going]
+        if ended:
+            await store.drop(tx, ended)
         return ended
 
     async def give_up_answers(self, tx: Tx, sids: Sequence[str], at: datetime) -> list[tuple[str, bool]]:

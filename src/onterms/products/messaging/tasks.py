@@ -93,6 +93,10 @@ class Sink:
         """Record receipts."""
         await deliver.record_receipts(tx, receipts, self._clock.now())
 
+    async def still_going(self, tx: Tx, keys: Sequence[tuple[str, str]]) -> set[str]:
+        """Return the SIDs of those messages that are sending."""
+        return await store.sending_of(tx, keys)
+
     async def look_through(self, messages: Sequence[InboundMessage]) -> list[InboundMessage]:
         """Look through the files of inbound messages."""
         return await self._guard.look_through(messages)

@@ -41,6 +41,7 @@ def outbound(message: Row, media_urls: tuple[str, ...]) -> OutboundMessage:
         segments=message["num_segments"],
         encoding=message["encoding"],
         valid_until=message["valid_until"],
+        is_repeat=message["was"] == "sending",
     )
 
 

@@ -173,6 +173,18 @@ RETURNING account_sid, sid, direction, sender, recipient, status, error_code, ca
 _ALLOWED = {status: predecessors(status) for status in MOVES}
 
 
+async def sending_of(tx: Tx, keys: Sequence[tuple[str, str]]) -> set[str]:
+    """Return the SIDs of those messages that are sending."""
+    rows = await tx.fetch(
+        """SELECT account_sid, sid FROM messages
+           WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[]) AND status = 'sending'""",
+        list({account_sid for account_sid, _ in keys}),
+        [sid for _, sid in keys],
+    )
+    wanted = set(keys)
+    return {row["sid"] for row in rows if (row["account_sid"], row["sid"]) in wanted}
+
+
 async def advance(tx: Tx, changes: Sequence[Change], at: datetime) -> list[Row]:
     """Move messages to new statuses where their present status allows it; return those as they are then.
 
