@@ -354,7 +354,7 @@ def in_pool(noun: str, make: SidMaker | None = None, **params: Any) -> Maker:
     async def made(world: World, tenant: Tenant) -> Made:
         path = {"ServiceSid": await service(world, tenant)}
         for place in range(1 if noun == "AlphaSender" else 2):
-            given = {"PhoneNumberSid": await make(world, tenant)} if make else {"AlphaSender": f"Acme{place}", **params}
+            given = {f"{noun}Sid": await make(world, tenant)} if make else {"AlphaSender": f"Acme{place}", **params}
             row = await world.row(tenant, f"messaging_v1:Create{noun}", path=path, **given)
         return Made({**path, "Sid": row["sid"]})
 
@@ -389,7 +389,18 @@ async def submission(world: World, tenant: Tenant) -> Made:
     return Made({"ContentSid": await template(world, tenant)}, {"name": "exemplar", "category": "UTILITY"})
 
 
+# Codes of one install are nobody else's.
+_codes = itertools.count(200_100)
+
+
+async def short_code(world: World, tenant: Tenant) -> str:
+    facts = (tenant.sid, str(next(_codes)), "US", False, "")
+    async with world.database.transaction() as tx:
+        return str((await numbers.give_short_code(tx, *facts, None, world.clock.now()))["sid"])
+
+
 _SENDERS: Mapping[str, Maker] = {
+    "ShortCode": in_pool("ShortCode", short_code),
     "PhoneNumber": in_pool("PhoneNumber", number()),
     "AlphaSender": in_pool("AlphaSender"),
     "DestinationAlphaSender": in_pool("DestinationAlphaSender", IsoCountryCode="FR"),
@@ -404,6 +415,10 @@ EXEMPLARS: dict[str, Exemplar] = {
     "messaging_v1:ListService": Exemplar(listed(service)),
     "messaging_v1:FetchUsecase": Exemplar(with_params()),
     "messaging_v1:CreatePhoneNumber": Exemplar(for_service(number(), "PhoneNumberSid"), {"PhoneNumberSid": number()}),
+    "messaging_v1:CreateShortCode": Exemplar(for_service(short_code, "ShortCodeSid"), {"ShortCodeSid": short_code}),
+    "api_v2010:FetchShortCode": Exemplar(by_sid(short_code)),
+    "api_v2010:UpdateShortCode": Exemplar(by_sid(short_code, FriendlyName="Renamed")),
+    "api_v2010:ListShortCode": Exemplar(listed(short_code)),
     "messaging_v1:CreateAlphaSender": Exemplar(for_service(AlphaSender="Acme")),
     "messaging_v1:CreateDestinationAlphaSender": Exemplar(for_service(AlphaSender="Acme", IsoCountryCode="FR")),
     **{f"messaging_v1:Fetch{noun}": Exemplar(make) for noun, make in _SENDERS.items()},

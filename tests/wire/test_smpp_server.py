@@ -839,3 +839,24 @@ def start(own: Any) -> None:
         if "TLS 127.0.0.1:" in line:
             break
     own.env.update(json.loads((own.folder / "data" / "env.json").read_text()))
+
+
+class TestShortCodes:
+    def test_a_short_code_is_sent_from_and_written_to(self, server: Any, fresh_account: Any, handset: Any) -> None:
+        body = {"account_sid": fresh_account.sid, "short_code": "69100", "country": "US"}
+        given = server.operator("/operator/v1/ShortCodes", body)
+        user = make_user(fresh_account, numbers=["69100"])
+        with Esme(server, user) as esme:
+            [answer] = esme.send("69100", handset.number, "Hello", source_addr_ton=3, source_addr_npi=0)
+            assert answer.status == ROK
+            assert [message["from"] for message in handset.messages()] == ["69100"]
+            handset.send("69100", "A vote")
+            esme.until(lambda: bool(esme.delivered))
+            [brought] = esme.delivered
+            assert (brought.dest_addr_ton, brought.destination_addr) == (3, b"69100")
+            assert brought.short_message == b"A vote"
+        requests.delete(
+            f"{server.url}/operator/v1/ShortCodes/{given['sid']}",
+            headers={"Authorization": f"Bearer {server.operator_key}"},
+            timeout=WAIT_S,
+        )

@@ -117,6 +117,7 @@ def own_routes_of(
         *SmppApi(vault).routes(),
         *SimulatorApi(simulator).routes(),
         *messaging.SmppApi(numbers.senders).routes(),
+        *numbers.ShortCodeApi(number_fees(office), accounts.statuses).routes(),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
     ]
     documents = [document_route(prefix, title, onterms.__version__, routes) for prefix, title in OWN_APIS.items()]

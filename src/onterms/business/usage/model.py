@@ -24,7 +24,8 @@ class Use(NamedTuple):
     """Something that will cost money, before it is done.
 
     Shapes: id is the producer's (a message's SID); number is the other party's in E.164, or empty; credential_sid is
-    the key it was asked for with, empty for the account itself.
+    the key it was asked for with, empty for the account itself; detail names the part of its category that counts it
+    (`shortcode`), where that is known when it ends.
     """
 
     account_sid: str
@@ -37,6 +38,7 @@ class Use(NamedTuple):
     qty: int
     carrier: str = ""
     credential_sid: str = ""
+    detail: str = ""
 
 
 class Settled(NamedTuple):
@@ -137,15 +139,18 @@ _OF_SERVICE = {
     ("phone-number-local", "none"): "phonenumbers-local",
     ("phone-number-mobile", "none"): "phonenumbers-mobile",
     ("phone-number-tollfree", "none"): "phonenumbers-tollfree",
+    ("short-code", "none"): "shortcodes",
 }
 # Surcharges are totalled by their kind; the unit tells what they are on.
 _CARRIER_FEES = {"segment": "sms-messages-carrierfees", "message": "mms-messages-carrierfees"}
 _CARRIER_FEE_KINDS = ("carrier-fee", "carrier_fee", "carrier")
 
 
-def category_of(service: str, direction: str) -> str:
-    """Return the category that a use is recorded in."""
-    return _OF_SERVICE.get((service, direction), service)
+def category_of(service: str, direction: str, detail: str = "") -> str:
+    """Return the category that a use is recorded in: the part of it that the detail names, where there is one."""
+    category = _OF_SERVICE.get((service, direction), service)
+    part = f"{category}-{detail}"
+    return part if part in CATEGORIES else category
 
 
 @dataclass(frozen=True, slots=True)

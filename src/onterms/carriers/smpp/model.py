@@ -187,6 +187,9 @@ def number_of(address: Address) -> str:
     # SMPP 3.4 5.2.5: 5 is alphanumeric.
     if address.ton == 5 or not digits.isdigit():
         return number
+    # 3 is network specific and 6 abbreviated: how carriers mark short codes.
+    if address.ton in (3, 6) and is_short_code(number):
+        return number
     # E.164 numbers have at least 7 digits with their country code; short codes at most 6 in most countries.
     return f"+{digits}" if address.ton == 1 or len(digits) > 6 or number != digits else digits
 

@@ -1,13 +1,15 @@
 """Numbers: the operator's stock, the numbers that customers hold, and applications."""
 
-from onterms.products.numbers.api import bindings
-from onterms.products.numbers.model import Application, Capabilities, OwnedNumber, Webhook
+from onterms.products.numbers.api import ShortCodeApi, bindings
+from onterms.products.numbers.model import Application, Capabilities, OwnedNumber, Webhook, short_code_reach
 from onterms.products.numbers.service import (
     Fees,
     OwnedCache,
     application,
     ensure_first_number,
+    fetch_short_code,
     fill_sandbox_inventory,
+    give_short_code,
     held,
     numbers_of,
     owned,
@@ -23,11 +25,14 @@ __all__ = [
     "Fees",
     "OwnedCache",
     "OwnedNumber",
+    "ShortCodeApi",
     "Webhook",
     "application",
     "bindings",
     "ensure_first_number",
+    "fetch_short_code",
     "fill_sandbox_inventory",
+    "give_short_code",
     "held",
     "numbers_of",
     "owned",
@@ -35,4 +40,5 @@ __all__ = [
     "register",
     "release_all",
     "senders",
+    "short_code_reach",
 ]

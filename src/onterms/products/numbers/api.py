@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from onterms.core.db import Tx
-from onterms.engines.api import Binding, Call, Page, serve
+from onterms.core.errors import InvalidParameter
+from onterms.engines.api import Binding, Call, OwnRequest, OwnRoute, Page, serve
 from onterms.engines.api.calls import Handler
+from onterms.engines.api.own import Created
+from onterms.engines.api.shapes import Items, Paging, page
 from onterms.products.numbers import service, wire
 from onterms.products.numbers.errors import NumberMissing
 from onterms.products.numbers.model import SEARCH_ROWS_MAX, Kind
+from onterms.products.numbers.service.fees import Statuses
 
 # The contract's kinds of numbers; the last four are in its lists, and no stock has them.
 _SOLD: Final[dict[str, Kind]] = {"Local": "local", "Mobile": "mobile", "TollFree": "tollfree"}
@@ -129,6 +133,20 @@ async def _delete_number(tx: Tx, call: Call) -> None:
     await service.release_number(tx, call.account.sid, call.path["Sid"], call.at)
 
 
+async def _list_short_codes(tx: Tx, call: Call) -> Page:
+    rows = await service.list_short_codes(tx, call.account.sid, call.params, call.paging)
+    return Page.of(call.paging, rows, key="sid", render=wire.short_code)
+
+
+async def _fetch_short_code(tx: Tx, call: Call) -> Mapping[str, Any]:
+    return wire.short_code(await service.fetch_short_code(tx, call.account.sid, call.path["Sid"]))
+
+
+async def _update_short_code(tx: Tx, call: Call) -> Mapping[str, Any]:
+    changes = wire.short_code_settings(call.params)
+    return wire.short_code(await service.update_short_code(tx, call.account.sid, call.path["Sid"], changes, call.at))
+
+
 async def _create_application(tx: Tx, call: Call) -> Mapping[str, Any]:
     changes = wire.application_settings(call.params)
     return wire.application(await service.create_application(tx, call.account.sid, changes, call.at))
@@ -172,6 +190,9 @@ def bindings(
         serve(numbers.format("Fetch", ""), _fetch_number),
         serve(numbers.format("Update", ""), _update(find_account, owns_resource), refusals=_NUMBER_REFUSALS),
         serve(numbers.format("Delete", ""), _delete_number),
+        serve("api_v2010:ListShortCode", _list_short_codes),
+        serve("api_v2010:FetchShortCode", _fetch_short_code),
+        serve("api_v2010:UpdateShortCode", _update_short_code, refusals=_SETTING_REFUSALS),
         serve("api_v2010:CreateApplication", _create_application, refusals=_SETTING_REFUSALS),
         serve("api_v2010:ListApplication", _list_applications),
         serve("api_v2010:FetchApplication", _fetch_application),
@@ -187,3 +208,42 @@ def bindings(
         create = _create(sold, owns_resource, fees)
         out.append(serve(numbers.format("Create", name), create, refusals=_NUMBER_REFUSALS, test_credentials=True))
     return out
+
+
+_SHORT_CODES: Final = "/operator/v1/ShortCodes"
+_PAGE: Final = 50
+
+
+class ShortCodeApi:
+    """The operator's routes about short codes: what it leases from a registry it gives to accounts here.
+
+    Shapes: `statuses` are those of accounts; those that do not exist are absent.
+    """
+
+    def __init__(self, fees: service.Fees, statuses: Statuses) -> None:
+        self._fees = fees
+        self._statuses = statuses
+
+    def routes(self) -> list[OwnRoute]:
+        """Return the routes."""
+        return [
+            OwnRoute("POST", _SHORT_CODES, "operator", self.give, summary="Give a short code to an account"),
+            OwnRoute("GET", _SHORT_CODES, "operator", self.list, summary="List short codes and who holds them"),
+            OwnRoute("DELETE", f"{_SHORT_CODES}/{{sid}}", "operator", self.take, summary="Take a short code back"),
+        ]
+
+    async def give(self, tx: Tx, request: OwnRequest, body: wire.NewShortCode) -> Created[wire.ShortCode]:
+        """Give a short code; its holder is charged for the month that begins."""
+        if (await self._statuses(tx, [body.account_sid])).get(body.account_sid) != "active":
+            raise InvalidParameter("'account_sid' is no active account's")
+        facts = (body.account_sid, body.short_code, body.country, body.mms, body.friendly_name)
+        return wire.held_short_code(await service.give_short_code(tx, *facts, self._fees, request.at))
+
+    async def list(self, tx: Tx, query: Paging) -> Items[wire.ShortCode]:
+        """List short codes."""
+        rows = await service.held_short_codes(tx, query.next, _PAGE + 1)
+        return page([wire.held_short_code(row) for row in rows], _PAGE)
+
+    async def take(self, tx: Tx, request: OwnRequest, sid: str) -> None:
+        """Take a short code back, without a refund of the month."""
+        await service.take_short_code(tx, sid, request.at)

@@ -27,6 +27,16 @@ class StockNotFound(NotFound):
         super().__init__(f"The requested resource {path} was not found")
 
 
+class ShortCodeTaken(Refusal):
+    """Somebody holds the short code."""
+
+    code = 20409
+    status = 409
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"The short code {code} is taken")
+
+
 class InvalidNumber(Refusal):
     """The text is not a telephone number."""
 

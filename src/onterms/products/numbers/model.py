@@ -15,7 +15,8 @@ from onterms.products.numbers.errors import (
     VoiceFallbackAlone,
 )
 
-Kind = Literal["local", "mobile", "tollfree"]
+# Short codes are given by the operator and are in no stock.
+Kind = Literal["local", "mobile", "tollfree", "shortcode"]
 
 # Area codes, rate centers and LATAs belong to the North American plan, of which two countries are sold.
 NORTH_AMERICA: Final = frozenset({"US", "CA"})
@@ -216,6 +217,11 @@ def read_stock(text: str) -> Iterator[StockLine]:
         )
 
 
+def short_code_reach(country: str) -> frozenset[str]:
+    """Return the countries whose numbers a short code of a country reaches: its own networks know it, no others."""
+    return _SHORT_CODE_REACH.get(country) or frozenset({country})
+
+
 def area_code_of(phone_number: str) -> str | None:
     """Return the area code of a North American number."""
     return phone_number[2:5] if phone_number.startswith("+1") and len(phone_number) == 12 else None
@@ -306,6 +312,12 @@ APPLICATION_DEFAULTS: Final[Mapping[str, Any]] = {
     "message_status_callback": "",
     "public_application_connect_enabled": False,
 }
+# Twilio docs, ShortCode resource: what an account may set.
+SHORT_CODE_SETTINGS: Final = (
+    *("friendly_name", "api_version", "sms_url", "sms_method", "sms_fallback_url", "sms_fallback_method"),
+)
+# Ours, after the US registry of short codes: they reach the territories too.
+_SHORT_CODE_REACH: Final[Mapping[str, frozenset[str]]] = {"US": frozenset({"US", "PR", "VI", "GU", "AS", "MP"})}
 # What belongs to the account that configured the number and may not follow it to another.
 TIED_TO_ACCOUNT: Final = (
     "voice_application_sid",

@@ -235,16 +235,18 @@ async def fetch_number(tx: Tx, account_sid: str, sid: str, *, lock: bool = False
 async def first_number(tx: Tx, account_sid: str) -> str | None:
     """Return the number that an account holds for longest."""
     number: str | None = await tx.fetchval(
-        "SELECT phone_number FROM incoming_numbers WHERE account_sid = $1 AND released_at IS NULL ORDER BY sid LIMIT 1",
+        "SELECT phone_number FROM incoming_numbers "
+        "WHERE account_sid = $1 AND released_at IS NULL AND kind <> 'shortcode' ORDER BY sid LIMIT 1",
         account_sid,
     )
     return number
 
 
 async def numbers_of(tx: Tx, account_sid: str) -> list[str]:
-    """Return every number that an account holds, the longest held first."""
+    """Return every number that an account holds but for short codes, the longest held first."""
     rows = await tx.fetch(
-        "SELECT phone_number FROM incoming_numbers WHERE account_sid = $1 AND released_at IS NULL ORDER BY sid",
+        "SELECT phone_number FROM incoming_numbers "
+        "WHERE account_sid = $1 AND released_at IS NULL AND kind <> 'shortcode' ORDER BY sid",
         account_sid,
     )
     return [row["phone_number"] for row in rows]
@@ -267,7 +269,7 @@ async def list_numbers(
         f"""
         SELECT * FROM incoming_numbers
         WHERE account_sid = $1 AND released_at IS NULL
-          AND ($2::text IS NULL OR kind = $2)
+          AND (CASE WHEN $2::text IS NULL THEN kind <> 'shortcode' ELSE kind = $2 END)
           AND ($3::text IS NULL OR phone_number ~ $3)
           AND ($4::text IS NULL OR friendly_name = $4)
           AND ($5::bool IS NULL OR $5 OR NOT beta)
@@ -351,6 +353,20 @@ async def unplanned(tx: Tx) -> list[Row]:
     return await tx.fetch(
         "SELECT account_sid, sid, phone_number, created_at FROM incoming_numbers "
         "WHERE released_at IS NULL AND renews_at IS NULL ORDER BY sid FOR UPDATE"
+    )
+
+
+# tenant: the operator gives short codes, and takes those of whoever holds them.
+async def short_codes(tx: Tx, sid: str, after: str, limit: int) -> list[Row]:
+    """List the short codes that anybody holds, or the one of a SID."""
+    return await tx.fetch(
+        """
+        SELECT * FROM incoming_numbers
+        WHERE kind = 'shortcode' AND released_at IS NULL AND ($1 = '' OR sid = $1) AND sid > $2 ORDER BY sid LIMIT $3
+        """,
+        sid,
+        after,
+        limit,
     )
 
 

@@ -1,15 +1,20 @@
 """The outside shapes: request parameters in, response fields out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
 
 from onterms.core.db import Row
 from onterms.core.errors import InvalidParameter
+from onterms.engines.api.shapes import Country, Shape, Sid
 from onterms.products.numbers.model import (
     API_VERSIONS,
     APPLICATION_DEFAULTS,
     FRIENDLY_NAME_CHARS_MAX,
     NUMBER_DEFAULTS,
+    SHORT_CODE_SETTINGS,
     Kind,
     friendly_form,
 )
@@ -41,6 +46,11 @@ _APPLICATION_PARAMETERS: Final = {_parameter(name): name for name in APPLICATION
 def number_settings(params: Mapping[str, Any]) -> dict[str, Any]:
     """Read the settings of a number that a request changes."""
     return _settings(params, _NUMBER_PARAMETERS)
+
+
+def short_code_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the settings of a short code that a request changes."""
+    return _settings(params, {_parameter(name): name for name in SHORT_CODE_SETTINGS})
 
 
 def application_settings(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +131,46 @@ def incoming_number(row: Mapping[str, Any]) -> dict[str, Any]:
         "date_updated": row["updated_at"],
         "uri": f"/2010-04-01/Accounts/{row['account_sid']}/IncomingPhoneNumbers/{row['sid']}.json",
     }
+
+
+def short_code(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Render a short code that an account holds."""
+    return {
+        **{name: row[name] for name in SHORT_CODE_SETTINGS},
+        "account_sid": row["account_sid"],
+        "sid": row["sid"],
+        "short_code": row["phone_number"],
+        "date_created": row["created_at"],
+        "date_updated": row["updated_at"],
+        "uri": f"/2010-04-01/Accounts/{row['account_sid']}/SMS/ShortCodes/{row['sid']}.json",
+    }
+
+
+class NewShortCode(Shape):
+    """A short code for an account, which pays the price of a month from now on."""
+
+    account_sid: Sid
+    short_code: Annotated[str, Meta(pattern=r"^[0-9]{3,8}$")]
+    country: Country
+    mms: bool = False
+    friendly_name: Annotated[str, Meta(max_length=FRIENDLY_NAME_CHARS_MAX)] = ""
+
+
+class ShortCode(Shape):
+    """A short code and who holds it."""
+
+    sid: Sid
+    account_sid: Sid
+    short_code: str
+    country: Country
+    mms: bool
+    friendly_name: str
+    created_at: datetime
+
+
+def held_short_code(row: Row) -> ShortCode:
+    """Show the operator a short code."""
+    return ShortCode.of(row, short_code=row["phone_number"])
 
 
 def application(row: Row) -> dict[str, Any]:

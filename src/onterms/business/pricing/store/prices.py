@@ -259,6 +259,8 @@ _SHIPPED = {
     "mobile": ("phone-number-mobile", "none", "month"),
     "tollfree": ("phone-number-tollfree", "none", "month"),
 }
+# A month of a short code. usshortcodes.com, pricing: a random code costs 500 dollars. Elsewhere the same; ours.
+_SHORT_CODE = "500/75000"
 
 
 def _table(name: str) -> list[dict[str, str]]:
@@ -285,6 +287,8 @@ def shipped_rates(at: datetime) -> list[Rate]:
     for row in _table("default_prices.tsv"):
         for column, (service, direction, unit) in _SHIPPED.items():
             add(service, direction, unit, row["country"], "", row["name"], row[column])
+    for country, (name, _) in countries().items():
+        add("short-code", "none", "month", country, "", name, _SHORT_CODE)
     for row in _table("default_prefixes.tsv"):
         add("voice", "outbound", "minute", row["country"], row["prefix"], row["name"], row["voice_out"])
     return rates

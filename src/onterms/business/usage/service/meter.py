@@ -121,7 +121,7 @@ class Meter:
             currency = currencies.get(customer_sid)
             if currency is None:
                 currency = currencies[customer_sid] = tables.currency(customer_sid, at) or owner.currency
-            _, id_, service, direction, country, number, unit, qty, carrier, _ = use
+            _, id_, service, direction, country, number, unit, qty, carrier, _, _ = use
             price = price_of(customer_sid, service, direction, country, number, unit, currency, at)
             if price is None:
                 refusals[id_] = NotOnSale(service, country, currency)
@@ -213,7 +213,9 @@ class Meter:
             elif hold is not None and each.outcome == "free":
                 free.append(hold.key)
             elif hold is not None:
-                bills.append(_bill(hold))
+                # What it was sent from may be known only now.
+                bill = _bill(hold)
+                bills.append(bill._replace(use=bill.use._replace(detail=each.use.detail)))
             elif each.outcome == "charge":
                 currency = self._prices.tables.currency(owner.customer_sid, at) or owner.currency
                 bare.append(_Bill(each.use, owner.customer_sid, currency, each.occurred_at or at, None))
@@ -327,7 +329,7 @@ def _event(
         customer_sid=bill.customer_sid,
         account_sid=use.account_sid,
         service=use.service,
-        category=category_of(use.service, use.direction),
+        category=category_of(use.service, use.direction, use.detail),
         direction=use.direction,
         country=use.country,
         unit=use.unit,

@@ -60,6 +60,8 @@ class _Senders:
         account_sid, service_sid = call.account.sid, call.path["ServiceSid"]
         if self._kind == "phone_number":
             row = await pool.add_number(tx, account_sid, service_sid, call.params["PhoneNumberSid"], call.at)
+        elif self._kind == "short_code":
+            row = await pool.add_short_code(tx, account_sid, service_sid, call.params["ShortCodeSid"], call.at)
         else:
             given = (call.params["AlphaSender"], self._kind, call.params.get("IsoCountryCode", ""))
             row = await pool.add_alpha(tx, account_sid, service_sid, *given, call.at)
@@ -134,6 +136,7 @@ def bindings() -> list[Binding]:
         serve("messaging_v1:ListService", _list),
         serve("messaging_v1:FetchUsecase", _usecases),
         *_Senders("phone_number").bindings("PhoneNumber"),
+        *_Senders("short_code").bindings("ShortCode"),
         *_Senders("alpha_sender").bindings("AlphaSender"),
         *_Senders("destination_alpha_sender").bindings("DestinationAlphaSender"),
         serve("messaging_v1:FetchDomainConfig", _domain_config),

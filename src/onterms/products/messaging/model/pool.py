@@ -1,16 +1,18 @@
 """Choosing the sender of a Messaging Service's message.
 
 Theory of operation. Every sender of the pool gets a rank for one recipient, or none where it cannot serve: first come
-alpha senders where the country takes them, then numbers: of the recipient's country, of the US, any other. Only senders
-of the best rank are looked at further: the one that wrote to this recipient before, else those of the recipient's area
-code, else all of them; among several the one that sent least.
+short codes of the country, then alpha senders where it takes them, then numbers: of the recipient's country, of the US,
+any other. Only senders of the best rank are looked at further: the one that wrote to this recipient before, else those
+of the recipient's area code, else all of them; among several the one that sent least.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-SenderKind = Literal["phone_number", "alpha_sender", "destination_alpha_sender"]
+SenderKind = Literal["phone_number", "short_code", "alpha_sender", "destination_alpha_sender"]
+# Senders that an account holds, and may give back.
+HELD: Final = frozenset({"phone_number", "short_code"})
 
 # Twilio docs, Messaging Services: area codes are matched in these countries only.
 GEOMATCHED = frozenset({"US", "CA"})
@@ -37,12 +39,17 @@ class PoolSender:
     is_tollfree: bool = False
     can_sms: bool = True
     can_mms: bool = False
+    # Of a short code: where else than in its country it is known.
+    reaches: frozenset[str] = frozenset()
 
 
 def rank(sender: PoolSender, country: str, *, has_media: bool) -> int | None:
     """Return how well a sender serves a recipient's country, least is best, or None where it does not."""
     if not sender.can_sms or (has_media and not sender.can_mms):
         return None
+    if sender.kind == "short_code":
+        # Twilio docs, Messaging Services: the short code of the region comes before alpha senders and long codes.
+        return 0 if country in sender.reaches else None
     if sender.kind != "phone_number":
         if country in ALPHA_REFUSED:
             return None

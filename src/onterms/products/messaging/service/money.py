@@ -94,11 +94,14 @@ def _use(
     credential_sid: str = "",
 ) -> Use:
     # The country that sets the price is where it goes to; for what comes in, that of our own number.
-    country = e164.country_of(recipient) or ""
+    # Short codes are known within their country only, whoever writes to them.
+    country = e164.country_of(recipient) or (e164.country_of(sender) if is_inbound else None) or ""
+    ours = recipient if is_inbound else sender
+    detail = "longcode" if ours.startswith("+") else "shortcode" if e164.is_short_code(ours) else ""
     service, unit, qty = ("mms", "message", 1) if has_media else ("sms", "segment", segments)
     number = sender if is_inbound else recipient
     direction = "inbound" if is_inbound else "outbound"
-    return Use(account_sid, sid, service, direction, country, number, unit, qty, "", credential_sid)
+    return Use(account_sid, sid, service, direction, country, number, unit, qty, "", credential_sid, detail)
 
 
 def settle_job(account_sid: str, ends: list[list[str]]) -> jobs.NewJob:

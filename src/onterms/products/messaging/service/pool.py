@@ -12,7 +12,7 @@ from onterms.core.ids import new_sid
 from onterms.engines.api import PageRequest
 from onterms.products import numbers
 from onterms.products.messaging import errors
-from onterms.products.messaging.model.pool import PoolSender, SenderKind
+from onterms.products.messaging.model.pool import HELD, PoolSender, SenderKind
 from onterms.products.messaging.service.send import VALIDITY_S_MAX, Senders, is_web_url
 from onterms.products.messaging.store import pools
 
@@ -138,15 +138,33 @@ async def add_number(tx: Tx, account_sid: str, service_sid: str, number_sid: str
         raise NotFound(f"The phone number {number_sid} was not found")
     if not number.capabilities.sms:
         raise errors.CannotMessage(f"{number.phone_number} carries no messages")
+    return await _add_held(tx, account_sid, service_sid, number, "phone_number", at)
+
+
+async def add_short_code(tx: Tx, account_sid: str, service_sid: str, short_code_sid: str, at: datetime) -> Row:
+    """Put a short code of the account into a pool.
+
+    Raises: NotFound, also for one that is not the account's, AlreadyInPool, InAnotherPool, PoolFull.
+    """
+    await _make_room(tx, account_sid, service_sid)
+    held = await numbers.held(tx, account_sid, short_code_sid)
+    if held is None:
+        raise NotFound(f"The short code {short_code_sid} was not found")
+    return await _add_held(tx, account_sid, service_sid, held, "short_code", at)
+
+
+async def _add_held(
+    tx: Tx, account_sid: str, service_sid: str, number: numbers.OwnedNumber, kind: SenderKind, at: datetime
+) -> Row:
     there = await pools.service_of_number(tx, account_sid, number.phone_number)
-    if there is not None and there["sid"] == number_sid:
+    if there is not None and there["sid"] == number.sid:
         if there["service_sid"] == service_sid:
             raise errors.AlreadyInPool(f"{number.phone_number} is already in this Messaging Service")
         raise errors.InAnotherPool(f"{number.phone_number} is in another Messaging Service")
     if there is not None:
         # The account gave the number back and took it again since.
         await pools.delete_sender(tx, account_sid, there["service_sid"], there["sid"])
-    given = (number.sid, "phone_number", number.phone_number, number.country)
+    given = (number.sid, kind, number.phone_number, number.country)
     return await pools.insert_sender(tx, account_sid, service_sid, *given, at)
 
 
@@ -184,7 +202,7 @@ async def senders_in(
     """Return the senders of a kind in a pool, newest first, numbers with what they are. Raises: NotFound."""
     await fetch(tx, account_sid, service_sid)
     rows = [row for row in await pools.senders_of(tx, [(account_sid, service_sid)]) if row["kind"] == kind]
-    if kind != "phone_number":
+    if kind not in HELD:
         return [(row, None) for row in rows]
     owned = await numbers.owned(tx, account_sid, [row["sender"] for row in rows])
     # What the account gave back since is in no pool any more.
@@ -216,12 +234,12 @@ async def pools_of(tx: Tx, senders: Senders, keys: Iterable[tuple[str, str]]) ->
     wanted = list(dict.fromkeys(keys))
     services = await pools.fetch_services(tx, wanted)
     rows = await pools.senders_of(tx, list(services)) if services else []
-    pairs = [(row["account_sid"], row["sender"]) for row in rows if row["kind"] == "phone_number"]
+    pairs = [(row["account_sid"], row["sender"]) for row in rows if row["kind"] in HELD]
     owned = await senders(tx, pairs) if pairs else {}
     found: dict[tuple[str, str], list[PoolSender]] = {key: [] for key in services}
     for row in rows:
         number = owned.get((row["account_sid"], row["sender"]))
-        if row["kind"] == "phone_number" and not _is_held(row, number):
+        if row["kind"] in HELD and not _is_held(row, number):
             continue
         of_service = found.get((row["account_sid"], row["service_sid"]))
         if of_service is not None:
@@ -240,6 +258,7 @@ def _pool_sender(row: Row, number: numbers.OwnedNumber | None) -> PoolSender:
         is_tollfree=number.kind == "tollfree",
         can_sms=number.capabilities.sms,
         can_mms=number.capabilities.mms,
+        reaches=numbers.short_code_reach(number.country) if row["kind"] == "short_code" else frozenset(),
     )
 
 

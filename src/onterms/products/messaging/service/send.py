@@ -16,6 +16,7 @@ from onterms.core.db import AtOnce, Tx
 from onterms.core.errors import Refusal
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
+from onterms.products import numbers
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import NewMessage, Status
 from onterms.products.messaging.model.links import LINK_LIFE, ShortLink
@@ -311,6 +312,8 @@ async def objections(
                 f"The 'From' phone number {message.sender} is not a valid, SMS-capable number or short code "
                 "of this account."
             )
+        elif sender is not None and sender.kind == "shortcode" and not _is_reached(sender, message.recipient):
+            refused[message.sid] = errors.NotRoutable(f"Short code {message.sender} does not reach {message.recipient}")
         elif message.media_urls and sender is not None and not sender.capabilities.mms:
             refused[message.sid] = errors.SenderNotMmsCapable(f"{message.sender} has not been enabled for MMS")
         elif (message.account_sid, message.sender, message.recipient) in stopped or (
@@ -325,6 +328,10 @@ async def objections(
         elif message.sid not in forced and _landline_refused(message.recipient):
             refused[message.sid] = errors.NotMobile(f"'To' number {message.recipient} is not a mobile number")
     return refused
+
+
+def _is_reached(short_code: OwnedNumber, recipient: str) -> bool:
+    return (e164.country_of(recipient) or "") in numbers.short_code_reach(short_code.country)
 
 
 async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, datetime] | None = None) -> None:

@@ -105,7 +105,7 @@ async def service_of_number(tx: Tx, account_sid: str, number: str) -> Row | None
     """Return the row of the pool that a number stands in."""
     return await tx.fetchrow(
         """SELECT * FROM messaging_service_senders
-           WHERE account_sid = $1 AND sender = $2 AND kind = 'phone_number'""",
+           WHERE account_sid = $1 AND sender = $2 AND kind IN ('phone_number', 'short_code')""",
         account_sid,
         number,
     )
@@ -119,7 +119,8 @@ async def services_of_numbers(tx: Tx, keys: Sequence[tuple[str, str, str]]) -> d
     rows = await tx.fetch(
         """SELECT s.*, p.sender FROM messaging_service_senders p
            JOIN messaging_services s ON s.account_sid = p.account_sid AND s.sid = p.service_sid
-           WHERE p.account_sid = ANY($1::text[]) AND p.sid = ANY($2::text[]) AND p.kind = 'phone_number'""",
+           WHERE p.account_sid = ANY($1::text[]) AND p.sid = ANY($2::text[])
+             AND p.kind IN ('phone_number', 'short_code')""",
         list({key[0] for key in keys}),
         [key[2] for key in keys],
     )

@@ -49,6 +49,7 @@ def sender_of(kind: str, row: Row, number: OwnedNumber | None) -> dict[str, Any]
     """Render a sender of a pool."""
     path = {
         "phone_number": "PhoneNumbers",
+        "short_code": "ShortCodes",
         "alpha_sender": "AlphaSenders",
         "destination_alpha_sender": "DestinationAlphaSenders",
     }[kind]
@@ -65,7 +66,7 @@ def sender_of(kind: str, row: Row, number: OwnedNumber | None) -> dict[str, Any]
     carried = (("Voice", can.voice), ("SMS", can.sms), ("MMS", can.mms), ("Fax", can.fax))
     return {
         **shown,
-        "phone_number": number.phone_number,
+        kind: number.phone_number,
         "country_code": number.country,
         "capabilities": [name for name, has in carried if has],
     }

@@ -25,6 +25,14 @@ from onterms.products.numbers.service.holding import (
     update_number,
 )
 from onterms.products.numbers.service.owned import OwnedCache, held, numbers_of, owned, owner_of, senders
+from onterms.products.numbers.service.short_codes import (
+    fetch_short_code,
+    give_short_code,
+    held_short_codes,
+    list_short_codes,
+    take_short_code,
+    update_short_code,
+)
 from onterms.products.numbers.service.stock import (
     fill_sandbox_inventory,
     list_countries,
@@ -48,11 +56,15 @@ __all__ = [
     "ensure_first_number",
     "fetch_application",
     "fetch_number",
+    "fetch_short_code",
     "fill_sandbox_inventory",
+    "give_short_code",
     "held",
+    "held_short_codes",
     "list_applications",
     "list_countries",
     "list_numbers",
+    "list_short_codes",
     "numbers_of",
     "owned",
     "owner_of",
@@ -62,6 +74,8 @@ __all__ = [
     "require_country",
     "search_numbers",
     "senders",
+    "take_short_code",
     "update_application",
     "update_number",
+    "update_short_code",
 ]

@@ -20,6 +20,13 @@ from onterms.engines import jobs
 from onterms.products.numbers import store
 
 RENEW_TASK: Final = "numbers.renew"
+# What a month of one is called in the price book.
+SERVICES: Final[Mapping[str, str]] = {
+    "local": "phone-number-local",
+    "mobile": "phone-number-mobile",
+    "tollfree": "phone-number-tollfree",
+    "shortcode": "short-code",
+}
 
 Statuses = Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, str]]]
 
@@ -85,7 +92,7 @@ def _use(number: Mapping[str, Any], begins_at: datetime) -> Use:
     return Use(
         number["account_sid"],
         f"{number['sid']}-{begins_at.astimezone(UTC):%Y%m%d}",
-        f"phone-number-{number['kind']}",
+        SERVICES[number["kind"]],
         "none",
         number["country"],
         "",

@@ -30,7 +30,7 @@ async def held(tx: Tx, account_sid: str, sid: str) -> OwnedNumber | None:
 
 
 async def numbers_of(tx: Tx, account_sid: str) -> list[str]:
-    """Return every number that an account holds, the longest held first."""
+    """Return every number that an account holds but for short codes, the longest held first."""
     return await store.numbers_of(tx, account_sid)
 
 
