@@ -399,6 +399,18 @@ async def short_code(world: World, tenant: Tenant) -> str:
         return str((await numbers.give_short_code(tx, *facts, None, world.clock.now()))["sid"])
 
 
+_CONTACT = {"contact_id": HANDSET, "correlation_id": "ad388b5a46b33b874b0d41f7226db2ef"}
+
+
+async def consents(world: World, tenant: Tenant) -> Made:
+    told = {"sender_id": await service(world, tenant), "status": "opt-out", "source": "website"}
+    return Made(params={"Items": [json.dumps(_CONTACT | told)]})
+
+
+async def contacts(world: World, tenant: Tenant) -> Made:
+    return Made(params={"Items": [json.dumps(_CONTACT | {"country_iso_code": "US", "zip_code": "99501"})]})
+
+
 _SENDERS: Mapping[str, Maker] = {
     "ShortCode": in_pool("ShortCode", short_code),
     "PhoneNumber": in_pool("PhoneNumber", number()),
@@ -415,6 +427,9 @@ EXEMPLARS: dict[str, Exemplar] = {
     "messaging_v1:ListService": Exemplar(listed(service)),
     "messaging_v1:FetchUsecase": Exemplar(with_params()),
     "messaging_v1:CreatePhoneNumber": Exemplar(for_service(number(), "PhoneNumberSid"), {"PhoneNumberSid": number()}),
+    "accounts_v1:CreateBulkConsents": Exemplar(consents),
+    "accounts_v1:CreateBulkContacts": Exemplar(contacts),
+    "messaging_v1:FetchDeactivation": Exemplar(with_params(Date="2030-01-14")),
     "messaging_v1:CreateShortCode": Exemplar(for_service(short_code, "ShortCodeSid"), {"ShortCodeSid": short_code}),
     "api_v2010:FetchShortCode": Exemplar(by_sid(short_code)),
     "api_v2010:UpdateShortCode": Exemplar(by_sid(short_code, FriendlyName="Renamed")),

@@ -1,7 +1,7 @@
-"""Signed, expiring links to stored media: what carriers, handsets and redirects of the media resource use."""
+"""Signed, expiring links to stored media, for carriers, handsets and redirects, and to reports of dead numbers."""
 
 import hmac
-from datetime import timedelta
+from datetime import date, timedelta
 
 from onterms.core.clock import Clock
 from onterms.core.db import Tx
@@ -12,6 +12,8 @@ from onterms.products import messaging
 
 # Ours: long enough for a handset that is fetched from again the next day.
 LINK_LIFE = timedelta(hours=48)
+# Twilio docs, Deactivations resource: valid for up to two minutes.
+REPORT_LIFE = timedelta(minutes=2)
 
 
 class SignedMediaLinks:
@@ -28,6 +30,12 @@ class SignedMediaLinks:
         path = f"/media/{account_sid}/{message_sid}/{sid}"
         return f"{self.base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
 
+    def report(self, day: date) -> str:
+        """Return a signed, expiring URL of the numbers that were taken out of service on a day."""
+        expires = int((self._clock.now() + REPORT_LIFE).timestamp())
+        path = f"/deactivations/{day.isoformat()}"
+        return f"{self.base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
+
     def short(self, code: str) -> str:
         """Return the address under which a short link is followed."""
         return f"{self.base_url}/l/{code}"
@@ -36,17 +44,22 @@ class SignedMediaLinks:
         return self._vault.mac("media link", f"{path} {expires}".encode()).hex()
 
     def routes(self) -> list[OwnRoute]:
-        """Return the route that serves the files."""
+        """Return the routes that serve the files."""
         pattern = "/media/{account_sid}/{message_sid}/{sid}"
-        return [OwnRoute("GET", pattern, "open", self.serve, summary="Fetch a message's file by its signed link")]
+        return [
+            OwnRoute("GET", pattern, "open", self.serve, summary="Fetch a message's file by its signed link"),
+            OwnRoute("GET", "/deactivations/{day}", "open", self.serve_report, summary="Fetch a report by its link"),
+        ]
 
-    async def serve(self, tx: Tx, request: OwnRequest) -> OwnReply:
-        """Serve one file, as a download of exactly the type its bytes have.
+    async def serve_report(self, tx: Tx, request: OwnRequest) -> OwnReply:
+        """Serve the report of a day. Raises: Forbidden for a link that is not ours or has expired."""
+        self._require(f"/deactivations/{request.path['day']}", request)
+        raw = await messaging.deactivation_report(tx, date.fromisoformat(request.path["day"]))
+        headers = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "private, no-store"))
+        return OwnReply(None, raw=raw, content_type="text/plain; charset=utf-8", headers=headers)
 
-        Raises: Forbidden for a link that is not ours or has expired, NotFound.
-        """
+    def _require(self, path: str, request: OwnRequest) -> None:
         expires = request.query.get("expires", "")
-        path = "/media/{account_sid}/{message_sid}/{sid}".format(**request.path)
         if not (expires.isascii() and expires.isdigit() and len(expires) <= 12):
             raise Forbidden("This link is not valid")
         signature = request.query.get("signature", "").encode()
@@ -54,6 +67,13 @@ class SignedMediaLinks:
             raise Forbidden("This link is not valid")
         if int(expires) < self._clock.now().timestamp():
             raise Forbidden("This link has expired")
+
+    async def serve(self, tx: Tx, request: OwnRequest) -> OwnReply:
+        """Serve one file, as a download of exactly the type its bytes have.
+
+        Raises: Forbidden for a link that is not ours or has expired, NotFound.
+        """
+        self._require("/media/{account_sid}/{message_sid}/{sid}".format(**request.path), request)
         media = await messaging.fetch_media(
             tx, request.path["account_sid"], request.path["message_sid"], request.path["sid"]
         )

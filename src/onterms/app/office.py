@@ -41,6 +41,7 @@ from onterms.ports.callback import CallbackClient
 from onterms.ports.mail import MailPort
 from onterms.ports.malware_scanner import MalwareScanner
 from onterms.ports.payment_gateway import PaymentGateway
+from onterms.products import messaging
 
 # The sandbox's operator, where the settings name no other.
 LETTERHEAD = notices.Letterhead(
@@ -134,6 +135,7 @@ class Office:
         self.conduct = Conduct(
             database, clock, self.meter, self.standing, self.texts, scanner=outside.scanner, geo=outside.geo
         )
+        self.compliance = messaging.Compliance(database, messaging.DeactivationBook())
         data = privacy.Privacy(mailed)
         self._privacy = privacy.Api(data, lambda: self._clock.monotonic())
         self.exit = ExitRooms(

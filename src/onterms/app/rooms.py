@@ -94,7 +94,8 @@ def bindings_of(
         *numbers.bindings(find_account=accounts.account_for, fees=number_fees(office)),
         *monitor.bindings(),
         *content.bindings(),
-        *messaging.Api(senders, links, messaging.Till(office.conduct.gate)).bindings(),
+        *messaging.Api(senders, links, messaging.Till(office.conduct.gate, office.compliance)).bindings(),
+        *messaging.OptOutApi(office.compliance).bindings(links),
     ]
     return [office.exit.watched(office.exit.guarded(binding)) for binding in served]
 
@@ -113,9 +114,9 @@ def own_routes_of(
         *accounts.own_routes(vault, office.account_made),
         *office.routes(authenticator),
         *rehearsal.Api(database, rehearsals).routes(),
-        *messaging.service_routes(),
+        *messaging.OptOutApi(office.compliance).routes(),
         *SmppApi(vault).routes(),
-        *SimulatorApi(simulator).routes(),
+        *SimulatorApi(simulator, messaging.deactivate).routes(),
         *messaging.SmppApi(numbers.senders).routes(),
         *numbers.ShortCodeApi(number_fees(office), accounts.statuses).routes(),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
@@ -176,6 +177,8 @@ class House:
         self._background(office.prices.follow())
         self._background(office.standing.follow())
         self._background(office.conduct.board.follow())
+        await office.compliance.start()
+        self._stack.push_async_callback(office.compliance.close)
         await office.leases.start()
         self._stack.push_async_callback(office.leases.stop)
         self._background(office.leases.run())
@@ -199,7 +202,7 @@ class House:
         self._background(owned.follow(database))
         links = SignedMediaLinks(vault, self.clock, settings.public_url or f"http://{settings.host}:{settings.port}")
 
-        till = messaging.Till(office.conduct.gate)
+        till = messaging.Till(office.conduct.gate, office.compliance)
         guard = messaging.Guard(office.conduct.media_gate)
 
         async def sent(tx: Tx, start: datetime, end: datetime) -> Sequence[suspension.Spell]:
@@ -380,7 +383,9 @@ class House:
             self.clock,
             authenticator,
             witness,
-            messaging.Desk(senders, messaging.Till(self.office.conduct.gate), accounts.statuses),
+            messaging.Desk(
+                senders, messaging.Till(self.office.conduct.gate, self.office.compliance), accounts.statuses
+            ),
             messaging.SmppBook(settings.node),
         )
         self.smpp_ports = await smpp.start(

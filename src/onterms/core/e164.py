@@ -23,7 +23,7 @@ from functools import cache, lru_cache
 from typing import Final, Literal, NamedTuple
 
 import phonenumbers
-from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneNumberFormat, PhoneNumberType, ValidationResult
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneNumberFormat, PhoneNumberType, ValidationResult, timezone
 
 Kind = Literal[
     "mobile",
@@ -171,6 +171,18 @@ def country_of(e164: str) -> str | None:
         return _nanp_country(e164[2:5])
     number = _analyse(e164)
     return number.country if number is not None else countries[0]
+
+
+@lru_cache(maxsize=_CACHE_ENTRIES)
+def zones_of(e164: str) -> tuple[str, ...]:
+    """Return the time zones that a number may be in, of the IANA database; many where it says nothing of its place."""
+    if _is_plausible(e164) is None:
+        return ()
+    try:
+        found: tuple[str, ...] = timezone.time_zones_for_number(phonenumbers.parse(e164))
+    except phonenumbers.NumberParseException:
+        return ()
+    return tuple(zone for zone in found if zone != timezone.UNKNOWN_TIMEZONE)
 
 
 def countries() -> list[str]:

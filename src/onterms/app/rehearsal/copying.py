@@ -23,6 +23,7 @@ _LEFT_OUT = frozenset(
         "message_cookies",
         "message_feedback",
         "message_media",
+        "number_deactivations",
         "oauth_access_tokens",
         "oauth_apps",
         "operator_keys",

@@ -33,12 +33,13 @@ OPERATOR_TABLES = frozenset(
 CONTENT = (
     *("smpp_parts", "smpp_submit_parts", "smpp_deliveries", "smpp_messages"),
     *("message_media", "message_feedback", "messages", "message_cookies", "end_user_marks", "end_users", "consents"),
-    *("messaging_scheduled", "messaging_links", "messaging_sticky_senders"),
+    *("messaging_scheduled", "messaging_links", "messaging_sticky_senders", "messaging_contacts"),
     *("aup_hits", "usage_quarantine", "alerts", "events"),
 )
 # Settings and credentials, without which an account that is still open could not work.
 OF_CLOSED = (
     *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
+    *("messaging_number_words", "messaging_compliance"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
     *("smpp_sessions", "smpp_numbers", "smpp_users"),

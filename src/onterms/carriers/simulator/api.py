@@ -1,7 +1,7 @@
 """The simulator's own API: handsets, what they receive and send, and faults. JSON in and out, for a sandbox."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime
 from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from onterms.carriers.simulator.errors import (
 from onterms.carriers.simulator.media import MEDIA_BYTES_MAX, MEDIA_MAX
 from onterms.carriers.simulator.model import MESSAGE_FAULTS, WEBHOOK_FAULTS, Fault, FaultKind, Outcome, Setting
 from onterms.carriers.simulator.store import Handset, HandsetMessage
+from onterms.core.calendar import day_of
 from onterms.core.db import Tx
 from onterms.core.e164 import is_e164, is_short_code, split_address
 from onterms.core.errors import InvalidParameter
@@ -50,6 +51,9 @@ _DIRECTIONS: Final[dict[str, Sequence[str]]] = {
     "undelivered": ("undelivered",),
     "all": ("received", "sent", "undelivered"),
 }
+
+# Twilio docs, error 30005: the number is unknown or no longer in service.
+UNKNOWN_HANDSET: Final = 30005
 
 _Seconds = Annotated[float, Meta(ge=0, le=_DELAY_S_MAX)]
 _Address = Annotated[str, Meta(max_length=64)]
@@ -150,11 +154,19 @@ class FaultsDeleted(Shape):
     deleted: int
 
 
-class SimulatorApi:
-    """The handlers behind `routes`."""
+# Reports numbers that a carrier took out of service on a day.
+Deactivate = Callable[[Tx, date, Sequence[str], datetime], Awaitable[int]]
 
-    def __init__(self, carrier: SimulatorCarrier) -> None:
+
+class SimulatorApi:
+    """The handlers behind `routes`.
+
+    Shapes: `deactivate` takes the word of a number out of service, as a carrier's report would bring it.
+    """
+
+    def __init__(self, carrier: SimulatorCarrier, deactivate: Deactivate | None = None) -> None:
         self._carrier = carrier
+        self._deactivate = deactivate
 
     def routes(self) -> list[OwnRoute]:
         """List the routes; only a sandbox mounts them."""
@@ -165,6 +177,9 @@ class SimulatorApi:
             OwnRoute("GET", handset, "machine", self.get_handset, summary="Show a handset's setting"),
             OwnRoute("POST", handset, "machine", self.set_handset, summary="Say how a handset behaves"),
             OwnRoute("DELETE", handset, "machine", self.reset_handset, summary="Let a handset behave as a new one"),
+            OwnRoute(
+                "POST", f"{handset}/deactivation", "machine", self.deactivate, summary="Take a handset's number from it"
+            ),
             OwnRoute("GET", f"{handset}/messages", "machine", self.list_messages, summary="Read a handset"),
             OwnRoute(
                 "POST",
@@ -204,6 +219,15 @@ class SimulatorApi:
     async def reset_handset(self, tx: Tx, number: str) -> None:
         """Let a handset behave as a new one; its messages stay."""
         await store.reset_handset(tx, _reader(number))
+
+    async def deactivate(self, tx: Tx, request: OwnRequest, number: str) -> HandsetShown:
+        """Take a number out of service: nothing reaches it any more, and today's report names it."""
+        number = _reader(number)
+        if self._deactivate is None or not is_e164(number):
+            raise NotAHandset("only a number of the United States is reported")
+        await self._deactivate(tx, day_of(request.at), [number], request.at)
+        await store.set_handset(tx, number, Setting("undelivered", UNKNOWN_HANDSET, 0.0))
+        return await self.get_handset(tx, number)
 
     # ---- messages
 

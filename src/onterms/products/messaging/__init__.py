@@ -1,11 +1,14 @@
 """Messaging: SMS and MMS accepted, sent, received, reported and kept."""
 
 from onterms.products.messaging.api import Api
+from onterms.products.messaging.api.opt_out import OptOutApi
 from onterms.products.messaging.api.services import link_routes
-from onterms.products.messaging.api.services import own_routes as service_routes
 from onterms.products.messaging.api.smpp import SmppApi
 from onterms.products.messaging.model import moves_of
 from onterms.products.messaging.service.closing import refuse_waiting, settle_now
+from onterms.products.messaging.service.compliance import Compliance
+from onterms.products.messaging.service.consent import DeactivationBook, deactivate
+from onterms.products.messaging.service.consent import report as deactivation_report
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.service.inspecting import Guard
 from onterms.products.messaging.service.money import Till, note_costs, still_due
@@ -22,11 +25,14 @@ __all__ = [
     "Accounts",
     "Answer",
     "Api",
+    "Compliance",
+    "DeactivationBook",
     "Desk",
     "Given",
     "Guard",
     "Lines",
     "MediaLinks",
+    "OptOutApi",
     "Senders",
     "Sink",
     "SmppApi",
@@ -34,12 +40,13 @@ __all__ = [
     "Surroundings",
     "Tasks",
     "Till",
+    "deactivate",
+    "deactivation_report",
     "fetch_media",
     "link_routes",
     "moves_of",
     "note_costs",
     "refuse_waiting",
-    "service_routes",
     "settle_now",
     "spells",
     "still_due",

@@ -69,6 +69,18 @@ class OptedOut(Refusal):
     code = 21610
 
 
+class QuietHours(Refusal):
+    """It is quiet time where the recipient is, and the account does not want its messages to wait."""
+
+    code = 30610
+
+
+class OutOfService(Refusal):
+    """The recipient's carrier took the number out of service."""
+
+    code = 30005
+
+
 class NotMobile(Refusal):
     """To is a landline where landlines get no messages."""
 

@@ -1,26 +1,14 @@
-"""Which operations about Messaging Services this room serves, and our own route for their opt-out words."""
+"""Which operations about Messaging Services this room serves."""
 
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from onterms.core.db import Tx
-from onterms.core.errors import AuthenticationFailed
 from onterms.engines.api import Binding, Call, OwnReply, OwnRequest, OwnRoute, Page, serve
-from onterms.products.messaging.model import HELP_WORDS, REPLIES, START_WORDS, STOP_WORDS
 from onterms.products.messaging.model.pool import SenderKind
 from onterms.products.messaging.service import links, pool
 from onterms.products.messaging.wire import services as wire
-
-_OPT_OUT = "/commercial/v1/MessagingServices/{sid}/OptOut"
-_DEFAULTS: Mapping[str, Any] = {
-    "stop_words": sorted(STOP_WORDS),
-    "start_words": sorted(START_WORDS),
-    "help_words": sorted(HELP_WORDS),
-    "stop_reply": REPLIES["STOP"],
-    "start_reply": REPLIES["START"],
-    "help_reply": REPLIES["HELP"],
-}
 
 
 async def _create(tx: Tx, call: Call) -> Mapping[str, Any]:
@@ -145,33 +133,6 @@ def bindings() -> list[Binding]:
         serve(domains.format("Fetch", "DomainAssociation"), _association),
         serve(domains.format("Create", ""), _attach),
         serve(domains.format("Delete", ""), _detach),
-    ]
-
-
-def _account(request: OwnRequest) -> str:
-    if request.caller is None:
-        raise AuthenticationFailed("Authenticate")
-    return request.caller.account.sid
-
-
-async def _show_opt_out(tx: Tx, request: OwnRequest, sid: str) -> wire.OptOut:
-    return wire.opt_out_of(await pool.fetch(tx, _account(request), sid), _DEFAULTS)
-
-
-async def _set_opt_out(tx: Tx, request: OwnRequest, sid: str, body: wire.NewOptOut) -> wire.OptOut:
-    return wire.opt_out_of(await pool.set_opt_out(tx, _account(request), sid, body.settings(), request.at), _DEFAULTS)
-
-
-async def _reset_opt_out(tx: Tx, request: OwnRequest, sid: str) -> None:
-    await pool.set_opt_out(tx, _account(request), sid, None, request.at)
-
-
-def own_routes() -> list[OwnRoute]:
-    """Return the routes about opting out of a service."""
-    return [
-        OwnRoute("GET", _OPT_OUT, "account", _show_opt_out, summary="Show a Messaging Service's opt-out words"),
-        OwnRoute("PUT", _OPT_OUT, "account", _set_opt_out, summary="Give a Messaging Service opt-out words of its own"),
-        OwnRoute("DELETE", _OPT_OUT, "account", _reset_opt_out, summary="Go back to the default opt-out words"),
     ]
 
 

@@ -42,6 +42,8 @@ async def choose(tx: Tx, senders: send.Senders, till: money.Till, credentials: M
     if not chosen:
         return
     queued = await pools.assign(tx, {key: sender for key, (sender, _) in chosen.items()}, at)
+    if delays:
+        await pools.extend_validity(tx, {key: until - at for key, until in delays.items()})
     steps = [
         jobs.NewJob(
             send.FETCH_MEDIA if row["media_urls"] else send.DISPATCH,

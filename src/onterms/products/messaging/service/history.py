@@ -1,7 +1,7 @@
 """Reading and mending what is stored: fetch, list, redact, cancel, delete, media."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from onterms.core.db import Row, Tx
@@ -19,6 +19,10 @@ class MediaLinks(Protocol):
 
     def link(self, account_sid: str, message_sid: str, sid: str) -> str:
         """Return a signed, expiring URL."""
+        ...
+
+    def report(self, day: date) -> str:
+        """Return a signed, expiring URL of the numbers that were taken out of service on a day."""
         ...
 
     def short(self, code: str) -> str:

@@ -10,6 +10,7 @@ from onterms.core.db import Row, Tx
 from onterms.engines import jobs
 from onterms.products.messaging import store
 from onterms.products.messaging.model import NewMessage
+from onterms.products.messaging.service.compliance import Compliance
 
 SETTLE = "messaging.settle"
 # A message that was never sent costs nothing; what the carrier took does, whatever became of it then.
@@ -25,16 +26,27 @@ OUTCOMES: dict[str, Outcome] = {
 class Till:
     """What stands between a message and its sending, for every door that messages come in by."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, compliance: Compliance | None = None) -> None:
         self.meter = gate.meter
         self._gate = gate
+        self._compliance = compliance
 
     async def admit(self, tx: Tx, messages: Sequence[NewMessage]) -> Passed:
         """Hold funds for the messages that conduct and standing let pass; return the refused and the waiting by SID."""
         if not messages:
             return Passed({}, {})
+        at = messages[0].at
+        looked = await self._compliance.look(tx, messages, at) if self._compliance is not None else None
+        if looked is not None and looked.refused:
+            messages = [message for message in messages if message.sid not in looked.refused]
         passages = [Passage(use_of(message), message.sender, message.body) for message in messages]
-        return await self._gate.admit(tx, passages, messages[0].at)
+        passed = await self._gate.admit(tx, passages, at)
+        if looked is None or not (looked.refused or looked.waiting):
+            return passed
+        waiting = {**looked.waiting}
+        for sid, until in passed.waiting.items():
+            waiting[sid] = max(until, waiting.get(sid, until))
+        return Passed({**looked.refused, **passed.refused}, waiting)
 
     async def turned_away(self, tx: Tx, messages: Sequence[Row], at: datetime) -> set[str]:
         """Return the SIDs of messages under way that may not go on."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from onterms.core import e164
 from onterms.core.db import Row, Tx
@@ -9,11 +10,12 @@ from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
 from onterms.ports.message_carrier import InboundMessage
 from onterms.products.messaging import events, store
-from onterms.products.messaging.model import REPLIES, Keyword, NewMessage, keyword_of
+from onterms.products.messaging.model import Keyword, NewMessage
+from onterms.products.messaging.model.opt_out import Heard, hear
 from onterms.products.messaging.service import inspecting, money, pool
 from onterms.products.messaging.service.deliver import idempotency_token
 from onterms.products.messaging.service.send import enqueue
-from onterms.products.messaging.store import pools, smpp
+from onterms.products.messaging.store import consent, pools, smpp
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
@@ -48,6 +50,7 @@ async def receive(
     services = await pools.services_of_numbers(
         tx, [(line.account_sid, line.phone_number, line.sid) for line in owned.values()]
     )
+    words = _Words(services, await consent.words_of(tx, [(line.account_sid, line.sid) for line in owned.values()]))
     sids: list[str | None] = []
     fresh: list[tuple[InboundMessage, NewMessage, OwnedNumber]] = []
     for message in inbound:
@@ -58,7 +61,7 @@ async def receive(
         service = services.get((line.account_sid, line.phone_number))
         if standing.get(line.account_sid) != "active":
             sids.append(None)
-            await _hear_stop(tx, line.account_sid, message, service, at)
+            await _hear_stop(tx, line, message, service, words, at)
             continue
         stored = NewMessage(
             account_sid=line.account_sid,
@@ -86,7 +89,7 @@ async def receive(
         for message, stored, line in fresh:
             if stored.sid in kept_out:
                 service = services.get((line.account_sid, line.phone_number))
-                await _hear_stop(tx, line.account_sid, message, service, at)
+                await _hear_stop(tx, line, message, service, words, at)
         fresh = [each for each in fresh if each[1].sid not in kept_out]
         sids = [None if sid in kept_out else sid for sid in sids]
     if not fresh:
@@ -112,21 +115,20 @@ async def receive(
             files = [(new_sid("ME", at), media.content_type, media.data) for media in clean]
             await store.insert_media(tx, stored.account_sid, stored.sid, files, at)
         service = services.get((line.account_sid, line.phone_number))
-        keyword = await _answer_keyword(tx, stored, line, service, at)
+        keyword = await _answer_keyword(tx, stored, line, service, words, at)
         await jobs.enqueue(tx, [money.settle_job(stored.account_sid, [[stored.sid, "charge"]])], at)
         user_sid = bound.get((stored.account_sid, stored.recipient))
         if user_sid is not None:
             await smpp.insert_delivery(tx, stored.account_sid, user_sid, stored.sid, at)
         elif pool.webhook_of(line, service).url:
-            has_own_words = service is not None and service["opt_out"] is not None
             # In the order they came, one conversation's messages reach the webhook.
             job = jobs.NewJob(
                 INBOUND_WEBHOOK,
                 {
                     "sid": stored.sid,
                     "token": idempotency_token(),
-                    # Twilio docs, Advanced Opt-Out: said only where the service has its own words.
-                    "opt_out_type": keyword if has_own_words else None,
+                    # Twilio docs, Advanced Opt-Out: said only where the sender has words of its own.
+                    "opt_out_type": keyword if words.own(line) is not None else None,
                 },
                 account_sid=stored.account_sid,
                 order_key=f"{stored.recipient}|{stored.sender}",
@@ -135,16 +137,37 @@ async def receive(
     return sids
 
 
-def _keyword(message_body: str, recipient: str, service: Row | None) -> Keyword | None:
-    # Twilio support 223181748: a short code standing alone handles its own keywords.
-    if service is None and e164.is_short_code(recipient):
-        return None
-    return keyword_of(message_body, None if service is None else service["opt_out"])
+class _Words:
+    """The words of opting out of lines: of the service that a line stands in, else its own, else the default ones."""
+
+    def __init__(
+        self, services: Mapping[tuple[str, str], Row], of_numbers: Mapping[tuple[str, str], Mapping[str, Any]]
+    ) -> None:
+        self._services = services
+        self._of_numbers = of_numbers
+
+    def own(self, line: OwnedNumber) -> Mapping[str, Any] | None:
+        """Return a line's words, None where the default ones hold."""
+        service = self._services.get((line.account_sid, line.phone_number))
+        of_service: Mapping[str, Any] | None = None if service is None else service["opt_out"]
+        return of_service if of_service is not None else self._of_numbers.get((line.account_sid, line.sid))
+
+    def heard(self, line: OwnedNumber, sender: str, body: str) -> Heard | None:
+        """Return the keyword that a message to a line is, if it is one."""
+        own = self.own(line)
+        alone = (line.account_sid, line.phone_number) not in self._services
+        # Twilio support 223181748: a short code standing alone handles its keywords itself, unless it has words here.
+        if own is None and alone and line.kind == "shortcode":
+            return None
+        return hear(body, own, e164.country_of(sender) or "")
 
 
-async def _hear_stop(tx: Tx, account_sid: str, message: InboundMessage, service: Row | None, at: datetime) -> None:
-    if _keyword(message.body, message.recipient, service) == "STOP":
-        await _stop(tx, account_sid, message.recipient, message.sender, service, message.body, at)
+async def _hear_stop(
+    tx: Tx, line: OwnedNumber, message: InboundMessage, service: Row | None, words: _Words, at: datetime
+) -> None:
+    heard = words.heard(line, message.sender, message.body)
+    if heard is not None and heard.keyword == "STOP":
+        await _stop(tx, line.account_sid, message.recipient, message.sender, service, message.body, at)
 
 
 async def _stop(tx: Tx, account_sid: str, sender: str, peer: str, service: Row | None, body: str, at: datetime) -> None:
@@ -154,12 +177,13 @@ async def _stop(tx: Tx, account_sid: str, sender: str, peer: str, service: Row |
 
 
 async def _answer_keyword(
-    tx: Tx, message: NewMessage, line: OwnedNumber, service: Row | None, at: datetime
+    tx: Tx, message: NewMessage, line: OwnedNumber, service: Row | None, words: _Words, at: datetime
 ) -> Keyword | None:
     """Keep the block list and send the reply; the message itself still goes to the webhook. Return the keyword."""
-    keyword = _keyword(message.body, message.recipient, service)
-    if keyword is None:
+    heard = words.heard(line, message.sender, message.body)
+    if heard is None:
         return None
+    keyword = heard.keyword
     word = message.body.strip().upper()
     # Twilio support 360058144374: a toll-free number is opened again by START or UNSTOP only.
     if line.kind == "tollfree" and word == "YES":
@@ -184,11 +208,9 @@ async def _answer_keyword(
         await log.append(tx, [events.event(events.OPTED_IN, account_sid, message.sid, {"keyword": word})], at)
     elif was_out:
         return keyword
-    own = {} if service is None else service["opt_out"] or {}
-    text = own.get(f"{keyword.lower()}_reply")
-    # A reply that a service left empty is not sent.
-    if text != "":
-        await enqueue(tx, [_reply(message, REPLIES[keyword] if text is None else text, at)])
+    # A reply that was left empty is not sent.
+    if heard.reply:
+        await enqueue(tx, [_reply(message, heard.reply, at)])
     return keyword
 
 

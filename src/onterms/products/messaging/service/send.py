@@ -233,6 +233,8 @@ async def admit(
         scheduled = {sid: draft.send_at for sid, draft in extras.items() if draft.send_at is not None}
         waiting = {**waiting, **wished, **scheduled}
     kept = [message for message in composed if message.sid not in refused]
+    if passed.waiting:
+        kept = [_valid_from(message, passed.waiting.get(message.sid)) for message in kept]
     await enqueue(tx, kept, waiting)
     if extras:
         await _store_extras(tx, kept, extras)
@@ -328,6 +330,13 @@ async def objections(
         elif message.sid not in forced and _landline_refused(message.recipient):
             refused[message.sid] = errors.NotMobile(f"'To' number {message.recipient} is not a mobile number")
     return refused
+
+
+def _valid_from(message: NewMessage, until: datetime | None) -> NewMessage:
+    """Let a message's validity begin when it may go."""
+    if until is None or message.valid_until is None:
+        return message
+    return msgspec.structs.replace(message, valid_until=message.valid_until + (until - message.at))
 
 
 def _is_reached(short_code: OwnedNumber, recipient: str) -> bool:

@@ -1,7 +1,7 @@
 """All SQL about Messaging Services: their settings, senders, schedules, short links and feedback."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from onterms.core.db import Row, Tx
@@ -223,6 +223,17 @@ async def assign(tx: Tx, senders: Mapping[tuple[str, str], str], at: datetime) -
         [senders[key] for key in keys],
         at,
         Move(at, "queued").line(),
+    )
+
+
+async def extend_validity(tx: Tx, spans: Mapping[tuple[str, str], timedelta]) -> None:
+    """Let messages be valid for longer, by (account_sid, sid)."""
+    await tx.execute(
+        """UPDATE messages SET valid_until = valid_until + ($3::interval[])[array_position($2::text[], sid)]
+           WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[]) AND valid_until IS NOT NULL""",
+        list({key[0] for key in spans}),
+        [key[1] for key in spans],
+        list(spans.values()),
     )
 
 

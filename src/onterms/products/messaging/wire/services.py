@@ -1,12 +1,8 @@
-"""The outside shapes of Messaging Services, their senders, the short domain and opting out."""
+"""The outside shapes of Messaging Services, their senders and the short domain."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
-
-import msgspec
+from typing import Any
 
 from onterms.core.db import Row
-from onterms.engines.api.shapes import Shape, Sid
 from onterms.products.numbers import OwnedNumber
 
 _BASE = "https://messaging.twilio.com/v1"
@@ -95,48 +91,3 @@ def association_of(domain_sid: str, service_sid: str) -> dict[str, Any]:
         "messaging_service_sid": service_sid,
         "url": f"{_BASE}/LinkShortening/MessagingServices/{service_sid}/Domain",
     }
-
-
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
-Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=50)]
-# An empty reply is none.
-Reply = Annotated[str, msgspec.Meta(max_length=480)]
-
-
-class NewOptOut(Shape):
-    """Words and replies of a service's own. STOP, START and HELP always do what they say."""
-
-    stop_words: Words
-    start_words: Words
-    help_words: Words
-    stop_reply: Reply
-    start_reply: Reply
-    help_reply: Reply
-
-    def settings(self) -> dict[str, Any]:
-        """Return what is kept of it: words as they are compared. A blank one would hear of every empty message."""
-        families = (("stop", self.stop_words), ("start", self.start_words), ("help", self.help_words))
-        words = {
-            f"{family}_words": sorted({family.upper(), *(word.strip().upper() for word in given)} - {""})
-            for family, given in families
-        }
-        replies = {f"{family}_reply": getattr(self, f"{family}_reply") for family, _ in families}
-        return {**words, **replies}
-
-
-class OptOut(Shape):
-    """How somebody opts out of a service; `own` is false where the default words and replies hold."""
-
-    sid: Sid
-    own: bool
-    stop_words: list[str]
-    start_words: list[str]
-    help_words: list[str]
-    stop_reply: str
-    start_reply: str
-    help_reply: str
-
-
-def opt_out_of(row: Row, defaults: Mapping[str, Any]) -> OptOut:
-    """Show how somebody opts out of a service."""
-    return OptOut(sid=row["sid"], own=row["opt_out"] is not None, **(row["opt_out"] or defaults))
