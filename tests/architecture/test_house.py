@@ -26,6 +26,10 @@ CLOCKS: dict[tuple[str, str], str] = {
     ("app/postgres.py", "time.monotonic"): "waits for processes of the machine",
     ("engines/api/engine.py", "time.perf_counter"): "Twilio-Request-Duration tells real time also in a sandbox",
     ("engines/jobs/store.py", "clock_timestamp()"): "a lease must not run out because a sandbox's clock was moved",
+    (
+        "products/messaging/store/smpp.py",
+        "clock_timestamp()",
+    ): "a node's lease must not run out because a sandbox's clock was moved",
     ("app/migrate.py", "clock_timestamp()"): "says when the machine applied a migration, before there is a clock",
 }
 _PYTHON_CLOCKS = {

@@ -13,10 +13,13 @@ from smsc import WAIT_S, Smsc
 
 from onterms.app.certificates import LocalAuthority
 from onterms.carriers.smpp import SmppApi, SmppCarrier, api
+from onterms.carriers.smpp import carrier as carrier_module
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database, Tx
+from onterms.core.errors import InvalidParameter, NotFound
 from onterms.core.vault import Vault
 from onterms.engines.api.own import OwnRequest
+from onterms.engines.api.shapes import Paging
 from onterms.ports.message_carrier import (
     InboundMessage,
     OutboundMessage,
@@ -109,10 +112,9 @@ class Bench:
             self.clock,
             self.vault,
             self.sink,
-            node="test",
             random=lambda: 0.0,
             patience_s=self.patience_s,
-            **options,
+            **({"node": "test"} | options),
         )
         await carrier.start()
         try:
@@ -774,3 +776,133 @@ class TestInbound:
             bench.sink.fails = None
             smsc.bring(client, smsc.message("19075550100", "14155550123", b"hi"))
             assert (await bench.sink.message()).body == "hi"
+
+
+class TestNodes:
+    @pytest.fixture(autouse=True)
+    def _often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(carrier_module, "KEEPING_S", 0.05)
+
+    async def shown(self, bench: Bench) -> list[tuple[str, int, str]]:
+        async with bench.database.snapshot() as tx:
+            return [(row.node, row.number, row.state) for row in (await bench.api.list_links(tx)).items]
+
+    async def until_shown(self, bench: Bench, wanted: set[tuple[str, int, str]]) -> None:
+        async with asyncio.timeout(WAIT_S):
+            shown = await self.shown(bench)
+            while set(shown) != wanted:
+                shown = await self.shown(bench)
+
+    async def test_each_bind_is_one_nodes_and_the_other_takes_it_over(self, bench: Bench, smsc: Smsc) -> None:
+        await bench.route(await bench.add(smsc, binds=["transceiver", "transceiver"]))
+        async with bench.running(node="b") as second:
+            await smsc.next_bound()
+            await smsc.next_bound()
+            async with bench.running(node="a"):
+                await self.until_shown(bench, {("b", 1, "bound"), ("b", 2, "bound")})
+                assert len(smsc.connections) == 2
+                await second.close()
+                await smsc.next_bound()
+                await smsc.next_bound()
+                await eventually(lambda: len(smsc.connections) == 2)
+
+    async def test_a_node_that_loses_its_hold_ends_its_links(self, bench: Bench, smsc: Smsc) -> None:
+        await bench.route(await bench.add(smsc))
+        async with bench.running() as carrier:
+            before = await smsc.next_bound()
+            async with bench.database.transaction() as tx:
+                lost = await tx.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_database d ON d.oid = database "
+                    "WHERE locktype = 'advisory' AND d.datname = current_database()"
+                )
+            assert lost == 1
+            await smsc.next_bound()
+            await eventually(lambda: before not in smsc.connections)
+            assert isinstance(await one(carrier, bench.message()), Submitted)
+
+    async def test_a_message_goes_over_the_link_of_another_node(self, bench: Bench, smsc: Smsc) -> None:
+        await bench.route(await bench.add(smsc))
+        async with bench.running(node="a"):
+            await smsc.next_bound()
+            await self.until_shown(bench, {("a", 1, "bound")})
+            async with bench.running(node="b") as other:
+                message = bench.message()
+                outcome: SubmitOutcome = Unreachable("")
+                async with asyncio.timeout(WAIT_S):
+                    # The other node learns of the link within its next turn.
+                    while isinstance(outcome, Unreachable):
+                        await asyncio.sleep(0)
+                        outcome = await one(other, message)
+                assert outcome == Unknown("it goes over another node's link", is_followed=True)
+                receipt = await bench.sink.receipt()
+                assert (receipt.message_sid, receipt.state) == (message.sid, "sent")
+                assert smsc.submits.qsize() == 1
+                assert await bench.count("smpp_handovers") == 0
+
+    async def test_what_was_handed_over_and_refused_is_reported_as_failed(self, bench: Bench, smsc: Smsc) -> None:
+        def refuse(client: Any, pdu: Any) -> None:
+            client.session.reply(pdu, int(Status.RINVDSTADR))
+            client.flush()
+
+        smsc.on_submit = refuse
+        await bench.route(await bench.add(smsc))
+        async with bench.running(node="a"):
+            await smsc.next_bound()
+            await self.until_shown(bench, {("a", 1, "bound")})
+            async with bench.running(node="b") as other:
+                message = bench.message()
+                outcome: SubmitOutcome = Unreachable("")
+                async with asyncio.timeout(WAIT_S):
+                    while isinstance(outcome, Unreachable):
+                        await asyncio.sleep(0)
+                        outcome = await one(other, message)
+                receipt = await bench.sink.receipt()
+                assert (receipt.message_sid, receipt.state, receipt.code) == (message.sid, "failed", 30005)
+
+
+class TestNumbering:
+    async def load(self, bench: Bench, *networks: tuple[str, str, str]) -> None:
+        async with bench.database.transaction() as tx:
+            entries = [api.NetworkEntry(prefix, mcc, mnc) for prefix, mcc, mnc in networks]
+            assert (await bench.api.set_networks(tx, api.NumberingTable(entries))).networks == len(networks)
+
+    async def test_a_route_by_network_counts_for_the_numbers_of_the_longest_prefix(
+        self, bench: Bench, smsc: Smsc, second: Smsc
+    ) -> None:
+        await self.load(bench, ("49151", "262", "01"), ("491517", "262", "02"))
+        await bench.route(await bench.add(smsc, "general"))
+        await bench.route(await bench.add(second, "special"), mcc="262", mnc="02")
+        async with bench.running() as carrier:
+            await smsc.next_bound()
+            await second.next_bound()
+            await one(carrier, bench.message(recipient="+4915112345678"))
+            await one(carrier, bench.message(recipient="+4915172345678"))
+            await one(carrier, bench.message(recipient="+491601234567"))
+            assert (smsc.submits.qsize(), second.submits.qsize()) == (2, 1)
+
+    async def test_another_table_holds_at_once(self, bench: Bench, smsc: Smsc) -> None:
+        await bench.route(await bench.add(smsc), mcc="262")
+        async with bench.running() as carrier:
+            await smsc.next_bound()
+            message = bench.message(recipient="+4915112345678")
+            assert await carrier.carried([message]) == set()
+            await self.load(bench, ("49", "262", ""))
+            async with asyncio.timeout(WAIT_S):
+                carried = await carrier.carried([message])
+                while not carried:
+                    await asyncio.sleep(0)
+                    carried = await carrier.carried([message])
+
+    async def test_a_number_is_looked_up_and_the_table_read(self, bench: Bench) -> None:
+        await self.load(bench, ("49", "262", ""), ("49151", "262", "01"))
+        async with bench.database.transaction() as tx:
+            assert (await bench.api.get_network(tx, "+4915112345678")).prefix == "49151"
+            assert (await bench.api.get_network(tx, "%2B4930123456")).mnc == ""
+            for unknown in ("+12125550100", "nothing"):
+                with pytest.raises(NotFound):
+                    await bench.api.get_network(tx, unknown)
+            listed = await bench.api.list_networks(tx, Paging())
+            assert [entry.prefix for entry in listed.items] == ["49", "49151"]
+            twice = [api.NetworkEntry("49", "262"), api.NetworkEntry("49", "263")]
+            with pytest.raises(InvalidParameter):
+                await bench.api.set_networks(tx, api.NumberingTable(twice))

@@ -266,6 +266,35 @@ class TestBinding:
             Esme(server, user)
         assert caught.value.args[1] == RINVSYSID
 
+    def test_a_user_is_changed_and_who_was_bound_binds_again(self, server: Any, fresh_account: Any) -> None:
+        user = make_user(fresh_account, numbers=[fresh_account.number])
+        url = f"{server.url}/commercial/v1/SmppUsers/{user['sid']}"
+
+        def change(auth: tuple[str, str] = fresh_account.auth, **fields: Any) -> tuple[int, dict[str, Any]]:
+            answer = requests.post(url, json=fields, auth=auth, timeout=WAIT_S)
+            return answer.status_code, answer.json()
+
+        with Plain(server) as bound:
+            assert bound.bind(user["system_id"], user["password"]).status == ROK
+            status, shown = change(password="changed1", window=7, bind_types=["transceiver"])
+            assert (status, shown["window"], shown["bind_types"], shown["password"]) == (200, 7, ["transceiver"], None)
+            assert (shown["system_id"], shown["numbers"], shown["rate"]) == (
+                user["system_id"],
+                [fresh_account.number],
+                user["rate"],
+            )
+            assert isinstance(bound.next(), pdu.Unbind)
+        with pytest.raises(smpplib.exceptions.PDUError) as caught:
+            Esme(server, user)
+        assert caught.value.args[1] == RINVPASWD
+        with Esme(server, user | {"password": "changed1"}):
+            pass
+        assert change(numbers=[])[1]["numbers"] == []
+        for wrong in ({"password": "x"}, {"numbers": [server.number]}, {"allowed_ips": ["here"]}, {"system_id": "new"}):
+            status, shown = change(**wrong)
+            assert (status, shown["code"]) == (400, 20001), wrong
+        assert change(server.make_account("A stranger", with_number=False).auth, window=1)[0] == 404
+
     def test_a_name_is_one_users_and_its_password_is_shown_once(self, server: Any, fresh_account: Any) -> None:
         user = make_user(fresh_account, system_id=f"name-{fresh_account.sid[-6:]}")
         assert len(user["password"]) == 8

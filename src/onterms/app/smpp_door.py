@@ -406,6 +406,8 @@ class SmppDoor:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
+                async with self.database.transaction() as tx:
+                    await self.book.keep(tx)
                 for link in list(self._links):
                     if link.guest is not None and not await self._may_stay(link.guest):
                         link.leave()

@@ -23,6 +23,7 @@ class Follower:
         self._reload = reload
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._first: asyncpg.Connection | None = None
 
     async def start(self) -> None:
         """Listen, load the state once, and follow it from here on."""
@@ -33,6 +34,7 @@ class Follower:
         except BaseException:
             await connection.close()
             raise
+        self._first = connection
         self._task = asyncio.create_task(self._run(connection))
 
     async def close(self) -> None:
@@ -42,6 +44,9 @@ class Follower:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
+        # A task that was cancelled before its first step had no chance to end its connection.
+        if self._first is not None and not self._first.is_closed():
+            self._first.terminate()
 
     async def _listen(self) -> "asyncpg.Connection":
         connection = await self._database.connect_alone()

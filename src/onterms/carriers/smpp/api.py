@@ -3,6 +3,7 @@
 import ssl
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,7 +15,7 @@ from onterms.core.errors import InvalidParameter, NotFound
 from onterms.core.ids import new_sid
 from onterms.core.vault import Vault
 from onterms.engines.api.own import Created, OwnRequest, OwnRoute
-from onterms.engines.api.shapes import Instant, Items, NotNegative, Shape, Sid, whole
+from onterms.engines.api.shapes import Instant, Items, NotNegative, Paging, Shape, Sid, page, whole
 
 _BASE: Final = "/operator/v1"
 
@@ -35,6 +36,9 @@ _Codes = Annotated[dict[str, int], Meta(max_length=1000)]
 _Version = Literal["3.3", "3.4", "5.0"]
 _Alphabet = Literal["gsm", "gsm-packed", "latin-1", "ascii"]
 _LongText = Literal["udh", "udh16", "sar", "payload"]
+# A hundred bytes an entry.
+_NUMBERING_BYTES_MAX: Final = 24 * 1024 * 1024
+_PAGE: Final = 1000
 _Prefix = Annotated[str, Meta(pattern=r"^[0-9]{0,15}$")]
 _Mcc = Annotated[str, Meta(pattern=r"^([0-9]{3})?$")]
 _Mnc = Annotated[str, Meta(pattern=r"^([0-9]{2,3})?$")]
@@ -194,6 +198,27 @@ class LinkShown(Shape):
     date_updated: Instant
 
 
+class NetworkEntry(Shape):
+    """Numbers that begin with a prefix, digits without the plus, are at home in a network."""
+
+    prefix: Annotated[str, Meta(pattern=r"^[0-9]{1,15}$")]
+    mcc: Annotated[str, Meta(pattern=r"^[0-9]{3}$")]
+    mnc: _Mnc = ""
+    name: Annotated[str, Meta(max_length=200)] = ""
+
+
+class NumberingTable(Shape):
+    """The whole table."""
+
+    networks: Annotated[list[NetworkEntry], Meta(max_length=200_000)]
+
+
+class NumberingSize(Shape):
+    """How many entries the table has now."""
+
+    networks: int
+
+
 class SmppApi:
     """The handlers behind `routes`."""
 
@@ -203,6 +228,7 @@ class SmppApi:
     def routes(self) -> list[OwnRoute]:
         """Return the routes."""
         carriers, routes = f"{_BASE}/Carriers", f"{_BASE}/Routes"
+        numbering = f"{_BASE}/NumberingTable"
         one_carrier, one_route = carriers + "/{sid}", routes + "/{sid}"
         return [
             OwnRoute("GET", carriers, "operator", self.list_carriers, summary="List carriers"),
@@ -216,6 +242,16 @@ class SmppApi:
             OwnRoute("POST", one_route, "operator", self.change_route, summary="Change a route"),
             OwnRoute("DELETE", one_route, "operator", self.delete_route, summary="Delete a route"),
             OwnRoute("GET", f"{_BASE}/Links", "operator", self.list_links, summary="Show how the links are"),
+            OwnRoute("GET", numbering, "operator", self.list_networks, summary="Read the numbering table"),
+            OwnRoute(
+                "PUT",
+                numbering,
+                "operator",
+                self.set_networks,
+                body_bytes_max=_NUMBERING_BYTES_MAX,
+                summary="Put another numbering table in place",
+            ),
+            OwnRoute("GET", numbering + "/{number}", "operator", self.get_network, summary="Look a number up in it"),
         ]
 
     # ---- carriers
@@ -326,6 +362,30 @@ class SmppApi:
     async def list_links(self, tx: Tx) -> Items[LinkShown]:
         """Show how each worker's links are."""
         return whole([LinkShown.of(row, date_updated=row["updated_at"]) for row in await store.links(tx)])
+
+    # ---- numbering
+
+    async def list_networks(self, tx: Tx, query: Paging) -> Items[NetworkEntry]:
+        """List the numbering table by prefix."""
+        rows = await store.networks_page(tx, query.next, _PAGE + 1)
+        return page([NetworkEntry.of(row) for row in rows], _PAGE, lambda each: each.prefix)
+
+    async def set_networks(self, tx: Tx, body: NumberingTable) -> NumberingSize:
+        """Put another table in place of the present one; routes that name networks go by it at once."""
+        entries = [(each.prefix, each.mcc, each.mnc, each.name) for each in body.networks]
+        if len({entry[0] for entry in entries}) < len(entries):
+            raise InvalidParameter("'networks' has a prefix twice")
+        await store.set_networks(tx, entries)
+        return NumberingSize(len(entries))
+
+    async def get_network(self, tx: Tx, number: str) -> NetworkEntry:
+        """Show the entry that a number falls under."""
+        digits = unquote(number).strip().removeprefix("+")
+        is_number = digits.isascii() and digits.isdigit() and len(digits) <= 15
+        row = await store.network_of(tx, digits) if is_number else None
+        if row is None:
+            raise NotFound("The table says nothing of this number")
+        return NetworkEntry.of(row)
 
 
 async def _carrier(tx: Tx, sid: str, *, lock: bool = False) -> Row:

@@ -11,6 +11,9 @@ deliver_sm is answered after that transaction's commit, so the SMSC keeps what w
     unanswered       the carrier may have it. It goes out again only where the operator allows duplicates; else the
                      receipt, which has the same sender and recipient, tells, or it fails after `ambiguous_s`
 
+Each link is one node's at a time (leases.py). Where the best route leads over a link of another node, the message is
+handed over to it (handover.py), and followed like one that goes unanswered.
+
 A receipt whose message has no name yet is kept, and found again when the name comes. A submit waits for answers for
 `patience_s` only: what takes longer is followed, and reported to the sink as sent, failed or with its receipt.
 """
@@ -27,9 +30,12 @@ import asyncpg
 import msgspec
 
 from onterms.carriers.smpp import model, store
+from onterms.carriers.smpp.handover import Handover
 from onterms.carriers.smpp.intake import Intake, Taken
+from onterms.carriers.smpp.leases import LinkLeases
 from onterms.carriers.smpp.link import REPEATS_MAX, Link, Outgoing
 from onterms.carriers.smpp.model import CarrierRow, Network, Quality, Route, Routes
+from onterms.carriers.smpp.numbering import Numbering
 from onterms.core.clock import Clock
 from onterms.core.db import Database, Row
 from onterms.core.errors import ConfigError
@@ -64,6 +70,9 @@ RECEIPT_AFTER: Final = timedelta(days=7)
 # Receipts overtake submit responses by seconds; a late word on a message that ended needs no keeping at all.
 RECEIPT_KEPT: Final = timedelta(hours=1)
 SWEEP_MAX: Final = 500
+# Ours: nodes speak of their links every five seconds.
+LINK_WORD: Final = timedelta(seconds=20)
+LINK_FORGOTTEN: Final = timedelta(days=1)
 
 _OUTAGES: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -95,7 +104,7 @@ class SmppCarrier:
     """Carriers reached by SMPP: a `MessageCarrier` for the messages that a route carries.
 
     Units: `patience_s` is how long a submit waits for answers. Shapes: `networks` looks numbers up where routes name
-    networks; `random` returns floats from 0 to 1.
+    networks, and without it the operator's numbering table does; `random` returns floats from 0 to 1.
     """
 
     name: str = NAME
@@ -122,6 +131,13 @@ class SmppCarrier:
         self._patience_s = patience_s
         self._intake = Intake(sink)
         self._follower = Follower(database, store.CHANNEL, self._reload)
+        self._handover = Handover(database, sink, NAME)
+        self._handed = Follower(database, store.HANDOVERS, self._take_over)
+        self._leases = LinkLeases(database, self._lose_links)
+        self._settling = asyncio.Lock()
+        self._numbering = Numbering()
+        # Carriers with a bound link at another node.
+        self._elsewhere: set[str] = set()
         self._routes = Routes()
         self._quality: dict[str, Quality] = {}
         self._carriers: dict[str, CarrierRow] = {}
@@ -148,11 +164,13 @@ class SmppCarrier:
         """Bind to all carriers, and follow what the operator changes."""
         self._spawn(self._work())
         await self._follower.start()
+        await self._handed.start()
         self._spawn(self._keep_house())
 
     async def close(self) -> None:
         """Unbind, and write down what came until then."""
         self._is_stopping = True
+        await self._handed.close()
         await self._follower.close()
         await asyncio.gather(*(link.stop() for links in self._links.values() for link in links))
         if self._finished or self._arrived:
@@ -163,6 +181,7 @@ class SmppCarrier:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leases.close()
         try:
             await self._save_links()
         except _OUTAGES as error:
@@ -178,6 +197,7 @@ class SmppCarrier:
             rows = await store.carriers(tx)
             routes = await store.live_routes(tx)
             self._quality = await store.quality(tx, self._clock.now() - store.QUALITY_WINDOW)
+            self._numbering = Numbering(await store.networks(tx)) if any(route.mcc for route in routes) else Numbering()
         wanted: dict[str, CarrierRow] = {}
         for row in rows:
             try:
@@ -191,21 +211,48 @@ class SmppCarrier:
         self._has_carriers = bool(rows)
         self._routes = Routes([route for route in routes if route.carrier_sid in wanted])
         for sid in {**self._carriers, **wanted}:
-            before, after = self._carriers.get(sid), wanted.get(sid)
-            if before == after:
-                continue
-            for link in self._links.pop(sid, []):
-                self._since.pop(link, None)
-                self._spawn(link.stop())
-            if after is not None and not self._is_stopping:
-                links = [
-                    Link(after, number, bind, self, random=self._random)
-                    for number, bind in enumerate(after.settings.binds, 1)
-                ]
-                self._links[sid] = links
-                for link in links:
-                    self._spawn(link.run())
+            if self._carriers.get(sid) != wanted.get(sid):
+                self._end_links(self._links.pop(sid, []))
         self._carriers = wanted
+        await self._settle_links()
+
+    async def _settle_links(self) -> None:
+        """Hold as many of the carriers' links as no other node has, and run those."""
+        async with self._settling:
+            if self._is_stopping:
+                return
+            binds = {
+                (sid, number): bind
+                for sid, row in self._carriers.items()
+                for number, bind in enumerate(row.settings.binds, 1)
+            }
+            held = await self._leases.hold(binds)
+            for sid, links in list(self._links.items()):
+                self._end_links([link for link in links if (sid, link.number) not in held])
+                self._links[sid] = [link for link in links if (sid, link.number) in held]
+            for sid, number in sorted(held):
+                links = self._links.setdefault(sid, [])
+                if all(link.number != number for link in links):
+                    link = Link(self._carriers[sid], number, binds[sid, number], self, random=self._random)
+                    links.append(link)
+                    self._spawn(link.run())
+
+    def _end_links(self, links: Sequence[Link]) -> None:
+        for link in links:
+            self._since.pop(link, None)
+            self._spawn(link.stop())
+
+    def _lose_links(self) -> None:
+        # Another node may have them by now.
+        for sid in list(self._links):
+            self._end_links(self._links.pop(sid))
+
+    async def _take_over(self) -> None:
+        """Send what other nodes took for carriers that have a link here."""
+        while not self._is_stopping:
+            mine = [sid for sid in self._links if self._free_link(sid) is not None]
+            if not mine or not await self._handover.take(mine, self._submit_here, self._clock.now()):
+                return
 
     # ---- from us to carriers
 
@@ -218,10 +265,8 @@ class SmppCarrier:
         """Return which messages are this carrier's: those with a route, and those handed over before."""
         if not self._has_carriers:
             return set()
-        mine = {message.sid for message in messages if self._routes.of(message.recipient, self._quality)}
-        if self._networks is not None or len(mine) < len(messages):
-            routes = await self._routes_of([message for message in messages if message.sid not in mine])
-            mine |= {sid for sid, found in routes.items() if found}
+        routes = await self._routes_of(messages)
+        mine = {sid for sid, found in routes.items() if found}
         rest = [message.sid for message in messages if message.sid not in mine]
         if rest:
             async with self._database.snapshot() as tx:
@@ -229,14 +274,24 @@ class SmppCarrier:
         return mine
 
     async def _routes_of(self, messages: Sequence[OutboundMessage]) -> dict[str, list[Route]]:
-        networks: Mapping[str, Network] = {}
-        if self._networks is not None:
-            networks = await self._networks([message.recipient for message in messages])
+        networks: Mapping[str, Network | None] = {}
+        if self._routes.names_networks:
+            recipients = {message.recipient for message in messages}
+            if self._networks is not None:
+                networks = await self._networks(list(recipients))
+            else:
+                networks = {number: self._numbering.network_of(number) for number in recipients}
         of, quality = self._routes.of, self._quality
         return {message.sid: of(message.recipient, quality, networks.get(message.recipient)) for message in messages}
 
     async def submit(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
         """Hand messages over, in order, and return one outcome each."""
+        return await self._submit(messages, may_hand_over=True)
+
+    async def _submit_here(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
+        return await self._submit(messages, may_hand_over=False)
+
+    async def _submit(self, messages: Sequence[OutboundMessage], *, may_hand_over: bool) -> list[SubmitOutcome]:
         if not messages:
             return []
         routes = await self._routes_of(messages)
@@ -251,7 +306,7 @@ class SmppCarrier:
         waiting = list({message.sid: message for message in messages}.values())
         while True:
             # Only as many are written down as the links take at once.
-            waiting = await self._send_on(waiting, routes, outcomes, batch, sent)
+            waiting = await self._send_on(waiting, routes, outcomes, batch, sent, may_hand_over=may_hand_over)
             left_s = deadline - loop.time()
             if not waiting or left_s <= 0:
                 break
@@ -276,12 +331,15 @@ class SmppCarrier:
         outcomes: dict[str, SubmitOutcome],
         batch: _Batch,
         sent: list[Outgoing],
+        *,
+        may_hand_over: bool,
     ) -> list[OutboundMessage]:
         """Send those messages whose links have room, settle those that cannot be sent, and return the others."""
         at = self._clock.now()
         items: dict[str, tuple[Outgoing, Link]] = {}
         unrouted: list[OutboundMessage] = []
         waiting: list[OutboundMessage] = []
+        others: list[tuple[str, OutboundMessage]] = []
         for message in messages:
             if message.sid in self._under_way:
                 outcomes[message.sid] = Unknown("it is under way already", is_followed=True)
@@ -289,7 +347,10 @@ class SmppCarrier:
             picked = self._pick(routes[message.sid])
             if message.media_urls:
                 outcomes[message.sid] = Refused(model.NO_MEDIA, "SMPP carries no media", NAME)
-            elif picked is not None:
+            elif isinstance(picked, str) and may_hand_over:
+                others.append((picked, message))
+                outcomes[message.sid] = Unknown("it goes over another node's link", is_followed=True)
+            elif isinstance(picked, tuple):
                 link = picked[1]
                 if link.room <= 0:
                     waiting.append(message)
@@ -300,6 +361,9 @@ class SmppCarrier:
                 outcomes[message.sid] = Unreachable("no link of its routes is bound")
             else:
                 unrouted.append(message)
+        if others:
+            async with self._database.transaction() as tx:
+                await self._handover.give(tx, others, at)
         if not items and not unrouted:
             return waiting
         try:
@@ -409,12 +473,14 @@ class SmppCarrier:
         ]
         return Outgoing(message, row, route, pdus, [None] * len(pdus), list(range(len(pdus))))
 
-    def _pick(self, routes: Iterable[Route]) -> tuple[Route, Link] | None:
-        """Return the best route that has a link now, with its least busy link."""
+    def _pick(self, routes: Iterable[Route]) -> tuple[Route, Link] | str | None:
+        """Return the best route that has a link now, with its least busy link; of another node's, only the carrier."""
         for route in routes:
             link = self._free_link(route.carrier_sid)
             if link is not None:
                 return route, link
+            if route.carrier_sid in self._elsewhere:
+                return route.carrier_sid
         return None
 
     def _free_link(self, carrier_sid: str) -> Link | None:
@@ -510,6 +576,8 @@ class SmppCarrier:
         """Let waiting messages go."""
         self._bound.set()
         self._room.set()
+        # Others learn of it at once, and what they took for it comes over.
+        self._spawn(self._look_around())
         if link.is_usable:
             for item in self._held.pop(link.row.sid, []):
                 link.send(item)
@@ -597,7 +665,8 @@ class SmppCarrier:
             await asyncio.sleep(KEEPING_S)
             try:
                 if self._has_carriers or self._since:
-                    await self._save_links()
+                    await self._settle_links()
+                    await self._look_around()
                     await self._save_quality()
                 # The rest is about minutes and hours.
                 if turn % 6 == 0:
@@ -608,6 +677,18 @@ class SmppCarrier:
                 # Links and receipts go on, and so must the next turn.
                 _log.exception("the carriers' housekeeping failed")
             turn += 1
+
+    async def _look_around(self) -> None:
+        """Say how the links here are, learn of those elsewhere, and send what waits for these."""
+        try:
+            await self._save_links()
+            at = self._clock.now()
+            async with self._database.transaction() as tx:
+                self._elsewhere = await store.bound_elsewhere(tx, self._node, at - LINK_WORD)
+                await store.forget_links(tx, at - LINK_FORGOTTEN)
+            await self._take_over()
+        except _OUTAGES as error:
+            _log.warning("the links elsewhere are not known: %s", type(error).__name__)
 
     async def _save_links(self) -> None:
         at = self._clock.now()

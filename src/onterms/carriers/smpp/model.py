@@ -133,6 +133,9 @@ class Routes:
             self._by_prefix.setdefault(route.prefix, []).append(route)
         self._longest = max((len(prefix) for prefix in self._by_prefix), default=-1)
 
+        # Whether any names a network, so that numbers have to be looked up.
+        self.names_networks = any(route.mcc for route in routes)
+
     def __bool__(self) -> bool:
         return bool(self._by_prefix)
 

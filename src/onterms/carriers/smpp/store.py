@@ -222,6 +222,98 @@ async def links(tx: Tx) -> list[Row]:
     )
 
 
+async def bound_elsewhere(tx: Tx, node: str, since: datetime) -> set[str]:
+    """Return the carriers that have a bound link at another node that said so since a moment."""
+    rows = await tx.fetch(
+        """
+        SELECT DISTINCT carrier_sid FROM smpp_links
+        WHERE node <> $1 AND updated_at >= $2 AND state = 'bound' AND bind <> 'receiver'
+        """,
+        node,
+        since,
+    )
+    return {row["carrier_sid"] for row in rows}
+
+
+async def forget_links(tx: Tx, before: datetime) -> None:
+    """Forget the links of nodes that have not spoken since a moment."""
+    await tx.execute("DELETE FROM smpp_links WHERE updated_at < $1", before)
+
+
+# ---- the numbering table
+
+
+async def networks(tx: Tx) -> list[tuple[str, str, str]]:
+    """List the numbering table: (prefix, mcc, mnc)."""
+    rows = await tx.fetch("SELECT prefix, mcc, mnc FROM smpp_networks")
+    return [(row["prefix"], row["mcc"], row["mnc"]) for row in rows]
+
+
+async def networks_page(tx: Tx, after: str, limit: int) -> list[Row]:
+    """Return a page of the numbering table."""
+    return await tx.fetch("SELECT * FROM smpp_networks WHERE prefix > $1 ORDER BY prefix LIMIT $2", after, limit)
+
+
+async def network_of(tx: Tx, digits: str) -> Row | None:
+    """Return the entry of the longest prefix of a number."""
+    return await tx.fetchrow(
+        "SELECT * FROM smpp_networks WHERE prefix = ANY($1::text[]) ORDER BY length(prefix) DESC LIMIT 1",
+        [digits[:length] for length in range(1, len(digits) + 1)],
+    )
+
+
+async def set_networks(tx: Tx, entries: Sequence[tuple[str, str, str, str]]) -> None:
+    """Put another numbering table in place of the present one: (prefix, mcc, mnc, name)."""
+    await tx.execute("DELETE FROM smpp_networks")
+    await tx.execute(
+        """
+        INSERT INTO smpp_networks (prefix, mcc, mnc, name)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+        """,
+        *([each[place] for each in entries] for place in range(4)),
+    )
+    await _tell(tx)
+
+
+# ---- handed from node to node
+
+HANDOVERS: Final = "onterms_smpp_handovers"
+
+
+async def put_handovers(tx: Tx, rows: Sequence[tuple[str, str, str, Any]], at: datetime) -> None:
+    """Write down messages for another node: (carrier_sid, account_sid, sid, message); a repeat stays as it is."""
+    await tx.execute(
+        """
+        INSERT INTO smpp_handovers (carrier_sid, account_sid, sid, message, made_at)
+        SELECT carrier_sid, account_sid, sid, message, $5
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::jsonb[]) AS new (carrier_sid, account_sid, sid, message)
+        ON CONFLICT (sid) DO NOTHING
+        """,
+        *([each[place] for each in rows] for place in range(4)),
+        at,
+    )
+    await tx.execute("SELECT pg_notify($1, '')", HANDOVERS)
+
+
+# tenant: a carrier sends every account's messages; each row names its own.
+async def take_handovers(tx: Tx, carrier_sids: Sequence[str], limit: int) -> list[Row]:
+    """Return messages that wait for carriers, oldest first, locked; those that another node has now are absent."""
+    return await tx.fetch(
+        """
+        SELECT * FROM smpp_handovers WHERE carrier_sid = ANY($1::text[])
+        ORDER BY sid LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        list(carrier_sids),
+        limit,
+    )
+
+
+# tenant: as above.
+async def drop_handovers(tx: Tx, sids: Sequence[str]) -> None:
+    """Forget messages of which it is known what became."""
+    await tx.execute("DELETE FROM smpp_handovers WHERE sid = ANY($1::text[])", list(sids))
+
+
 # ---- parts under way
 
 
@@ -270,7 +362,13 @@ async def parts_of(tx: Tx, sids: Sequence[str]) -> dict[str, list[Row]]:
 # tenant: as above.
 async def known(tx: Tx, sids: Sequence[str]) -> set[str]:
     """Return which messages are under way."""
-    rows = await tx.fetch("SELECT DISTINCT sid FROM smpp_parts WHERE sid = ANY($1::text[])", list(sids))
+    rows = await tx.fetch(
+        """
+        SELECT sid FROM smpp_parts WHERE sid = ANY($1::text[])
+        UNION SELECT sid FROM smpp_handovers WHERE sid = ANY($1::text[])
+        """,
+        list(sids),
+    )
     return {row["sid"] for row in rows}
 
 

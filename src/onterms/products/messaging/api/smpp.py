@@ -29,6 +29,7 @@ class SmppApi:
             OwnRoute("POST", _BASE, "account", self.create, summary="Make an SMPP user"),
             OwnRoute("GET", _BASE, "account", self.list, summary="List SMPP users"),
             OwnRoute("GET", f"{_BASE}/{{sid}}", "account", self.fetch, summary="Show an SMPP user"),
+            OwnRoute("POST", f"{_BASE}/{{sid}}", "account", self.update, summary="Change an SMPP user"),
             OwnRoute("DELETE", f"{_BASE}/{{sid}}", "account", self.delete, summary="Remove an SMPP user"),
             OwnRoute(
                 "GET", "/operator/v1/SmppSessions", "operator", self.sessions, summary="List who is bound by SMPP"
@@ -50,6 +51,11 @@ class SmppApi:
     async def fetch(self, tx: Tx, request: OwnRequest, sid: str) -> wire.SmppUser:
         """Show a user."""
         return wire.smpp_user(await smpp_users.fetch(tx, _account_of(request), sid))
+
+    async def update(self, tx: Tx, request: OwnRequest, sid: str, body: wire.SmppUserChange) -> wire.SmppUser:
+        """Change a user; what is left out stays. Its sessions end within seconds and bind again."""
+        changes = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
+        return wire.smpp_user(await smpp_users.update(tx, self._senders, _account_of(request), sid, changes))
 
     async def delete(self, tx: Tx, request: OwnRequest, sid: str) -> None:
         """Remove a user; its sessions end within seconds."""

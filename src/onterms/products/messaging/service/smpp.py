@@ -101,6 +101,8 @@ class Access:
     binds_max: int = 10
     alphabet: text.Alphabet = "gsm"
     long_inbound: text.Long = "udh"
+    # Of an SMPP user: which of its settings these are.
+    version: int = 0
 
 
 class Given(NamedTuple):

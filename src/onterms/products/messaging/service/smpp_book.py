@@ -30,6 +30,12 @@ class SmppBook:
     async def open(self, tx: Tx) -> None:
         """Forget what this node left behind when it ended."""
         await store.forget_node(tx, self._node)
+        await store.keep_node(tx, self._node)
+
+    async def keep(self, tx: Tx) -> None:
+        """Say that this node is alive, and forget what was bound to those that are not."""
+        await store.keep_node(tx, self._node)
+        await store.forget_dead(tx)
 
     async def find_user(self, tx: Tx, system_id: str) -> Row | None:
         """Return the user of a short name."""
@@ -72,9 +78,9 @@ class SmppBook:
         await store.delete_session(tx, access.account_sid, sid)
 
     async def exists(self, tx: Tx, access: Access) -> bool:
-        """Tell whether an SMPP user is still there."""
+        """Tell whether an SMPP user is still there, and may what it was let in with."""
         user = await store.user_named(tx, access.system_id)
-        return user is not None and user["sid"] == access.user_key
+        return user is not None and smpp_users.access_of(user) == access
 
     async def claim(self, tx: Tx, user_key: str, limit: int, at: datetime) -> Sequence[Row]:
         """Take the next deliveries of a user."""

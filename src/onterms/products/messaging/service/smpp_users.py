@@ -23,6 +23,13 @@ _PASSWORD: Final = re.compile(r"^[!-~]{6,64}$")
 _PASSWORD_CHARS: Final = 8
 # RFC 7914 2 with 16 MiB: some 50 ms a guess.
 _COST: Final[Mapping[str, int]] = {"n": 2**14, "r": 8, "p": 1}
+_COLUMNS: Final[Mapping[str, str]] = {
+    "window": "window_max",
+    "rate": "rate_per_s",
+    "binds": "binds_max",
+    "alphabet": "alphabet",
+    "long_inbound": "long_inbound",
+}
 BIND_TYPES: Final = ("transmitter", "receiver", "transceiver")
 
 
@@ -48,15 +55,10 @@ async def create(
     if not _SYSTEM_ID.match(system_id):
         raise InvalidParameter("'system_id' has 3 to 15 letters, digits and ._-")
     password = wanted["password"] or new_token(_PASSWORD_CHARS)
-    if not _PASSWORD.match(password):
-        raise InvalidParameter("'password' has 6 to 64 visible ASCII characters; many clients send 8 at most")
+    _require_password(password)
     types = list(dict.fromkeys(wanted["bind_types"])) or list(BIND_TYPES)
     networks = [_network(each) for each in wanted["allowed_ips"]]
-    numbers = list(dict.fromkeys(wanted["numbers"]))
-    owned = await senders(tx, [(account_sid, number) for number in numbers])
-    for number in numbers:
-        if (account_sid, number) not in owned:
-            raise InvalidParameter(f"'numbers': {number[:64]} is no number of this account")
+    numbers = await _require_numbers(tx, senders, account_sid, wanted["numbers"])
     salt = os.urandom(16)
     user = {
         "sid": new_sid("SU", at),
@@ -78,6 +80,48 @@ async def create(
         await store.set_numbers(tx, account_sid, user["sid"], numbers)
     [row] = await store.users(tx, account_sid, user["sid"])
     return row, password
+
+
+def _require_password(password: str) -> None:
+    if not _PASSWORD.match(password):
+        raise InvalidParameter("'password' has 6 to 64 visible ASCII characters; many clients send 8 at most")
+
+
+async def _require_numbers(tx: Tx, senders: Senders, account_sid: str, wanted: Sequence[str]) -> list[str]:
+    numbers = list(dict.fromkeys(wanted))
+    owned = await senders(tx, [(account_sid, number) for number in numbers])
+    for number in numbers:
+        if (account_sid, number) not in owned:
+            raise InvalidParameter(f"'numbers': {number[:64]} is no number of this account")
+    return numbers
+
+
+async def update(tx: Tx, senders: Senders, account_sid: str, sid: str, changes: Mapping[str, Any]) -> Row:
+    """Change a user; whoever is bound by more than its numbers' settings is unbound within seconds and binds again.
+
+    Raises: NotFound, InvalidParameter.
+    """
+    await fetch(tx, account_sid, sid)
+    columns: dict[str, Any] = {}
+    for name, column in _COLUMNS.items():
+        if name in changes:
+            columns[column] = changes[name]
+    if "bind_types" in changes:
+        columns["bind_types"] = list(dict.fromkeys(changes["bind_types"])) or list(BIND_TYPES)
+    if "allowed_ips" in changes:
+        columns["allowed_ips"] = [_network(each) for each in changes["allowed_ips"]]
+    if "password" in changes:
+        _require_password(changes["password"])
+        salt = os.urandom(16)
+        columns |= {"password_salt": salt, "password_hash": hash_of(changes["password"], salt)}
+    if columns:
+        await store.update_user(tx, account_sid, sid, columns)
+    if "numbers" in changes:
+        numbers = await _require_numbers(tx, senders, account_sid, changes["numbers"])
+        await store.keep_numbers(tx, account_sid, sid, numbers)
+        if numbers:
+            await store.set_numbers(tx, account_sid, sid, numbers)
+    return await fetch(tx, account_sid, sid)
 
 
 def _network(text: str) -> str:
@@ -122,6 +166,7 @@ def access_of(user: Row) -> Access:
         binds_max=user["binds_max"],
         alphabet=user["alphabet"],
         long_inbound=user["long_inbound"],
+        version=user["version"],
     )
 
 

@@ -62,6 +62,28 @@ async def users(tx: Tx, account_sid: str, sid: str = "", after: str = "", limit:
     return await tx.fetch(_USERS, account_sid, sid, after, limit)
 
 
+async def update_user(tx: Tx, account_sid: str, sid: str, changes: Mapping[str, Any]) -> None:
+    """Change columns of a user; with any of them, who is bound has to bind again."""
+    names = list(changes)
+    sets = ", ".join(f"{name} = ${place}" for place, name in enumerate(names, 3))
+    await tx.execute(
+        f"UPDATE smpp_users SET version = version + 1, {sets} WHERE account_sid = $1 AND sid = $2",
+        account_sid,
+        sid,
+        *(changes[name] for name in names),
+    )
+
+
+async def keep_numbers(tx: Tx, account_sid: str, user_sid: str, phone_numbers: Sequence[str]) -> None:
+    """Take from a user the numbers that are not among these."""
+    await tx.execute(
+        "DELETE FROM smpp_numbers WHERE account_sid = $1 AND user_sid = $2 AND phone_number <> ALL($3::text[])",
+        account_sid,
+        user_sid,
+        list(phone_numbers),
+    )
+
+
 async def delete_user(tx: Tx, account_sid: str, sid: str) -> bool:
     """Remove a user with what waits for it; tell whether it was there."""
     gone = await tx.execute("DELETE FROM smpp_users WHERE account_sid = $1 AND sid = $2", account_sid, sid)
@@ -306,6 +328,35 @@ async def sweep(tx: Tx, before: datetime) -> int:
 # ---- sessions
 
 
+# A node is taken to be dead after this long without a word. clock_timestamp() is the one clock that all nodes share.
+NODE_LEASE_S = 60.0
+
+
+async def keep_node(tx: Tx, node: str) -> None:
+    """Say that a node is alive."""
+    await tx.execute(
+        """INSERT INTO smpp_nodes (node, lease_until) VALUES ($1, clock_timestamp() + make_interval(secs => $2))
+           ON CONFLICT (node) DO UPDATE SET lease_until = excluded.lease_until""",
+        node,
+        NODE_LEASE_S,
+    )
+
+
+# tenant: a node that died takes its sessions along, whoever's they were.
+async def forget_dead(tx: Tx) -> int:
+    """Forget the sessions of nodes that died, free what they held, and return how many there were."""
+    gone = await tx.execute(
+        """DELETE FROM smpp_sessions s WHERE NOT EXISTS (
+               SELECT FROM smpp_nodes n WHERE n.node = s.node AND n.lease_until > clock_timestamp())"""
+    )
+    await tx.execute(
+        """UPDATE smpp_deliveries d SET claimed_by = NULL, claimed_until = NULL
+           FROM smpp_nodes n WHERE d.claimed_by = n.node AND n.lease_until < clock_timestamp()"""
+    )
+    await tx.execute("DELETE FROM smpp_nodes WHERE lease_until < clock_timestamp() - interval '1 day'")
+    return gone
+
+
 # tenant: a node forgets what was bound to it, whoever that was.
 async def forget_node(tx: Tx, node: str) -> None:
     """Forget the sessions of a node that starts, and free what they held."""
@@ -317,8 +368,9 @@ async def count_sessions(tx: Tx, account_sid: str, user_key: str) -> tuple[int, 
     """Count who is bound: (of the account, of the user). Others who bind to the account wait until this commits."""
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "smpp " + account_sid)
     row = await tx.fetchrow(
-        """SELECT count(*) AS account, count(*) FILTER (WHERE user_key = $2) AS own FROM smpp_sessions
-           WHERE account_sid = $1""",
+        """SELECT count(*) AS account, count(*) FILTER (WHERE s.user_key = $2) AS own FROM smpp_sessions s
+           JOIN smpp_nodes n ON n.node = s.node AND n.lease_until > clock_timestamp()
+           WHERE s.account_sid = $1""",
         account_sid,
         user_key,
     )
@@ -345,5 +397,11 @@ async def delete_session(tx: Tx, account_sid: str, sid: str) -> None:
 
 # tenant: the operator sees the sessions of all customers.
 async def sessions(tx: Tx, after: str, limit: int) -> list[Row]:
-    """List who is bound."""
-    return await tx.fetch("SELECT * FROM smpp_sessions WHERE sid > $1 ORDER BY sid LIMIT $2", after, limit)
+    """List who is bound to a node that is alive."""
+    return await tx.fetch(
+        """SELECT s.* FROM smpp_sessions s
+           JOIN smpp_nodes n ON n.node = s.node AND n.lease_until > clock_timestamp()
+           WHERE s.sid > $1 ORDER BY s.sid LIMIT $2""",
+        after,
+        limit,
+    )

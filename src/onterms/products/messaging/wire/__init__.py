@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from onterms.core.db import Row
 from onterms.engines.api.catalogue import meaning
@@ -145,6 +145,20 @@ class NewSmppUser(Shape):
     # What data_coding 0 means to the client.
     alphabet: Literal["gsm", "gsm-packed", "latin-1", "ascii"] = "gsm"
     long_inbound: Literal["udh", "udh16", "sar", "payload"] = "udh"
+
+
+class SmppUserChange(Shape):
+    """What is set of an SMPP user; what is left out stays."""
+
+    password: Text | UnsetType = UNSET
+    bind_types: list[BindType] | UnsetType = UNSET
+    allowed_ips: list[Text] | UnsetType = UNSET
+    numbers: list[Text] | UnsetType = UNSET
+    window: Annotated[int, Meta(ge=1, le=10_000)] | UnsetType = UNSET
+    rate: Annotated[int, Meta(ge=0, le=100_000)] | UnsetType = UNSET
+    binds: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+    alphabet: Literal["gsm", "gsm-packed", "latin-1", "ascii"] | UnsetType = UNSET
+    long_inbound: Literal["udh", "udh16", "sar", "payload"] | UnsetType = UNSET
 
 
 class SmppUser(Shape):
