@@ -30,6 +30,7 @@ from onterms.business import (
 from onterms.carriers.mailbox import Mailbox, MailboxApi
 from onterms.carriers.payment_simulator import NAME as SIMULATED_PAYMENTS
 from onterms.carriers.payment_simulator import PaymentSimulator, PaymentSimulatorApi
+from onterms.carriers.registrar import Desk, SimulatedRegistrar, SimulatedRegistrarApi
 from onterms.core.calendar import day_of, start_of
 from onterms.core.clock import Clock
 from onterms.core.db import Database, Tx
@@ -41,6 +42,7 @@ from onterms.ports.callback import CallbackClient
 from onterms.ports.mail import MailPort
 from onterms.ports.malware_scanner import MalwareScanner
 from onterms.ports.payment_gateway import PaymentGateway
+from onterms.ports.registrar import Registrar
 from onterms.products import messaging
 
 # The sandbox's operator, where the settings name no other.
@@ -176,8 +178,20 @@ class Office:
             invoicing_approved=self._invoicing_approved,
         )
         self.payments = payments.Payments(self._paying)
+        # Who registers senders: a simulator in a sandbox, else whoever sits at the operator's desk.
+        self.registrar: Registrar = SimulatedRegistrar(database, clock) if outside.is_sandbox else Desk()
         self._billing.settle_credit = self.payments.settle_credit
         self._provider.deliver_to(self._webhook_came)
+
+    @property
+    def mail(self) -> MailPort:
+        """What sends mail: the operator's server, or the sandbox's mailboxes."""
+        return self._outside.mail or self.mailbox
+
+    @property
+    def letterhead(self) -> notices.Letterhead:
+        """Whom mail is from."""
+        return self._outside.letterhead
 
     async def open(self, tx: Tx, first_account_sid: str, at: datetime) -> None:
         """Put in place what a fresh install needs: the template agreement, list prices, and a bound first customer."""
@@ -271,6 +285,7 @@ class Office:
             *self.exit.routes(),
             *payments.Api(self._paying, self._database).routes(),
             *PaymentSimulatorApi(self._provider).routes(),
+            *SimulatedRegistrarApi().routes(),
         ]
         return [each for each in found if self._outside.is_sandbox or not each.pattern.startswith("/simulator/")]
 

@@ -28,12 +28,14 @@ from onterms.app.office import LETTERHEAD, Office, Outside
 from onterms.app.operator_pages import OperatorPages
 from onterms.app.page import Page, PageFacts
 from onterms.app.postgres import EmbeddedPostgres
+from onterms.app.registering import Registering
 from onterms.app.rehearsal.runner import Runner
 from onterms.app.sandbox import SandboxClock, SandboxClockApi
 from onterms.app.settings import Settings
 from onterms.app.smpp_door import SmppDoor, SmppPorts, smpp_context
 from onterms.business import accounts, rehearsal, suspension
 from onterms.business.notices import Letterhead
+from onterms.carriers.registrar import SimulatedNetworks
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
 from onterms.carriers.smpp import SmppApi, SmppCarrier
 from onterms.carriers.smtp import SmtpMail
@@ -94,6 +96,7 @@ def bindings_of(
         *numbers.bindings(find_account=accounts.account_for, fees=number_fees(office)),
         *monitor.bindings(),
         *content.bindings(),
+        *Registering(office).bindings(),
         *messaging.Api(senders, links, messaging.Till(office.conduct.gate, office.compliance)).bindings(),
         *messaging.OptOutApi(office.compliance).bindings(links),
     ]
@@ -115,6 +118,7 @@ def own_routes_of(
         *office.routes(authenticator),
         *rehearsal.Api(database, rehearsals).routes(),
         *messaging.OptOutApi(office.compliance).routes(),
+        *Registering(office).routes(),
         *SmppApi(vault).routes(),
         *SimulatorApi(simulator, messaging.deactivate).routes(),
         *messaging.SmppApi(numbers.senders).routes(),
@@ -225,6 +229,11 @@ class House:
             self._stack.push_async_callback(smpp.close)
         carrier: MessageCarrier = Exchange(smpp, simulator if settings.sandbox else None)
         callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
+        networks = SimulatedNetworks() if settings.sandbox else None
+        registrations = messaging.Registrations(self.clock, networks, is_enforced=settings.sender_registration)
+        follower = registrations.follower(database)
+        await follower.start()
+        self._stack.push_async_callback(follower.close)
         tasks = messaging.Tasks(
             messaging.Surroundings(
                 clock=self.clock,
@@ -237,6 +246,7 @@ class House:
                 till=till,
                 lines=numbers.owner_of,
                 guard=guard,
+                registrations=registrations,
             )
         )
         if "worker" in settings.roles:
@@ -247,6 +257,7 @@ class House:
                 self.worker, messaging.still_due, callbacks, authenticator.signing_token, messaging.note_costs
             )
             numbers.register(self.worker, number_fees(office))
+            Registering(office).register(self.worker, callbacks, authenticator.signing_token)
             running = self._background(self.worker.run())
             self._stack.push_async_callback(self._stop_worker, running)
         self.rehearsals = rehearsal.Changes()

@@ -28,6 +28,8 @@ ONTERMS_CLAMD       clamd that looks through media: the path of its socket or HO
                     EICAR test file is known. While it cannot be asked, media waits; nothing passes unseen.
 ONTERMS_SMPP_PORT   port of the SMPP server (2775), with ONTERMS_SMPP_TLS_PORT (3550)
 ONTERMS_SMPP_TLS_CERT  the certificate that its TLS port shows (PEM), with ONTERMS_SMPP_TLS_KEY; else the local CA's
+ONTERMS_SENDER_REGISTRATION  1: US traffic of unregistered senders ends as carriers end it (30032 to 30035); 0: it goes
+                    out. 0 in a sandbox, else 1
 ONTERMS_GEO         a CSV of networks with country and subdivision, for who may not sign in or call from where
 """
 
@@ -92,6 +94,7 @@ class Settings:
     node: str = "onterms"
     roles: frozenset[str] = frozenset(ROLES)
     concurrent_max: int = 1000
+    sender_registration: bool = False
     clamd: str | None = None
     geo: Path | None = None
     stripe: StripeSettings | None = None
@@ -153,6 +156,7 @@ def from_environment(environment: Mapping[str, str] | None = None, *, roles: fro
         node=env.get("ONTERMS_NODE") or "onterms",
         roles=roles or frozenset(ROLES),
         concurrent_max=_whole(env, "ONTERMS_CONCURRENT_MAX", 1000, least=1),
+        sender_registration=_flag(env, "ONTERMS_SENDER_REGISTRATION", default=not sandbox),
         clamd=env.get("ONTERMS_CLAMD") or None,
         stripe=stripe,
         mail=mail,

@@ -43,6 +43,9 @@ OF_CLOSED = (
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
     *("smpp_sessions", "smpp_numbers", "smpp_users"),
+    *("registration_caps", "registration_numbers", "registration_campaigns", "registration_vettings"),
+    *("registration_tollfree", "registration_brands", "registrar_texts"),
+    *("trust_evaluations", "trust_endpoints", "trust_entities", "trust_bundles", "trust_documents", "trust_end_users"),
 )
 DELETED = (*CONTENT, *OF_CLOSED)
 # Beginnings of the names of tables that a deletion leaves, each with its reason; the certificate says so.

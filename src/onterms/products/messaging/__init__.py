@@ -12,7 +12,9 @@ from onterms.products.messaging.service.consent import report as deactivation_re
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.service.inspecting import Guard
 from onterms.products.messaging.service.money import Till, note_costs, still_due
+from onterms.products.messaging.service.pool import has_service, long_codes_in
 from onterms.products.messaging.service.receive import Lines
+from onterms.products.messaging.service.registration import Registrations
 from onterms.products.messaging.service.send import Senders
 from onterms.products.messaging.service.smpp import Access, Answer, Desk, Given
 from onterms.products.messaging.service.smpp_book import SmppBook
@@ -33,6 +35,7 @@ __all__ = [
     "Lines",
     "MediaLinks",
     "OptOutApi",
+    "Registrations",
     "Senders",
     "Sink",
     "SmppApi",
@@ -43,7 +46,9 @@ __all__ = [
     "deactivate",
     "deactivation_report",
     "fetch_media",
+    "has_service",
     "link_routes",
+    "long_codes_in",
     "moves_of",
     "note_costs",
     "refuse_waiting",

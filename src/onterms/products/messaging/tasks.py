@@ -26,6 +26,7 @@ from onterms.products.messaging.service import (
     money,
     pool,
     receive,
+    registration,
     respond,
     send,
     smpp,
@@ -70,6 +71,7 @@ class Surroundings:
     till: money.Till
     lines: receive.Lines
     guard: inspecting.Guard
+    registrations: registration.Registrations
 
 
 class Sink:
@@ -199,8 +201,12 @@ class Tasks:
                 for message in messages
                 if (code := deliver.unfit(message, statuses, away, carrier.repeats_are_safe, now)) is not None
             ]
-            await deliver.record_changes(tx, failures, now)
             failed = {change.sid for change in failures}
+            going = [message for message in messages if message["sid"] not in failed]
+            barred = await self._with.registrations.barred(tx, going, now)
+            failures += [Change(*key, "undelivered", error_code=code) for key, code in barred.items()]
+            await deliver.record_changes(tx, failures, now)
+            failed |= {sid for _, sid in barred}
             outbound = [
                 deliver.outbound(message, await self._media_links(tx, message) if message["num_media"] else ())
                 for message in messages

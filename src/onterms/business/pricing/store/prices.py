@@ -289,6 +289,8 @@ def shipped_rates(at: datetime) -> list[Rate]:
             add(service, direction, unit, row["country"], "", row["name"], row[column])
     for country, (name, _) in countries().items():
         add("short-code", "none", "month", country, "", name, _SHORT_CODE)
+    for row in _table("default_fees.tsv"):
+        add(row["service"], "none", row["unit"], row["country"], "", row["name"], row["price"])
     for row in _table("default_prefixes.tsv"):
         add("voice", "outbound", "minute", row["country"], row["prefix"], row["name"], row["voice_out"])
     return rates

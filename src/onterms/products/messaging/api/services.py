@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from onterms.core.db import Tx
 from onterms.engines.api import Binding, Call, OwnReply, OwnRequest, OwnRoute, Page, serve
+from onterms.products import registration
 from onterms.products.messaging.model.pool import SenderKind
 from onterms.products.messaging.service import links, pool
 from onterms.products.messaging.wire import services as wire
@@ -16,11 +17,13 @@ async def _create(tx: Tx, call: Call) -> Mapping[str, Any]:
 
 
 async def _fetch(tx: Tx, call: Call) -> Mapping[str, Any]:
-    return wire.service_of(await pool.fetch(tx, call.account.sid, call.path["Sid"]))
+    row = await pool.fetch(tx, call.account.sid, call.path["Sid"])
+    return wire.service_of(row, await registration.services_registered(tx, call.account.sid, [row["sid"]]))
 
 
 async def _update(tx: Tx, call: Call) -> Mapping[str, Any]:
-    return wire.service_of(await pool.update(tx, call.account.sid, call.path["Sid"], call.params, call.at))
+    row = await pool.update(tx, call.account.sid, call.path["Sid"], call.params, call.at)
+    return wire.service_of(row, await registration.services_registered(tx, call.account.sid, [row["sid"]]))
 
 
 async def _delete(tx: Tx, call: Call) -> None:
@@ -28,7 +31,9 @@ async def _delete(tx: Tx, call: Call) -> None:
 
 
 async def _list(tx: Tx, call: Call) -> Page:
-    return Page.of(call.paging, await pool.page(tx, call.account.sid, call.paging), key="sid", render=wire.service_of)
+    rows = await pool.page(tx, call.account.sid, call.paging)
+    registered = await registration.services_registered(tx, call.account.sid, [row["sid"] for row in rows])
+    return Page.of(call.paging, rows, key="sid", render=lambda row: wire.service_of(row, registered))
 
 
 async def _usecases(tx: Tx, call: Call) -> Mapping[str, Any]:

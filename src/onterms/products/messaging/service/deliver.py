@@ -18,7 +18,7 @@ from onterms.ports.message_carrier import (
 )
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, implied_sent
-from onterms.products.messaging.service import money
+from onterms.products.messaging.service import money, registration
 from onterms.products.messaging.store import smpp
 
 STATUS_CALLBACK = "messaging.status_callback"
@@ -118,7 +118,7 @@ def _following(tx: Tx, moved: Sequence[Row], changes: Mapping[str, Change], at: 
                 done_at = changes[sid].done_at
                 callbacks.setdefault(account_sid, []).append(callback_of(message, each, done_at))
         if status in money.OUTCOMES and message["price_micros"] is None:
-            ends.setdefault(account_sid, []).append([sid, money.OUTCOMES[status]])
+            ends.setdefault(account_sid, []).append([sid, money.OUTCOMES[registration.ended_as(message)]])
     statements: list[Statement[Any]] = [log.appending(tx, log.batched(told), at)]
     ended = [each for each in moved if each["status"] in smpp.ENDS and each["direction"] == "outbound-api"]
     if ended:

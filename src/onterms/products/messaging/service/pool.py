@@ -10,9 +10,10 @@ from onterms.core.db import Row, Tx
 from onterms.core.errors import InvalidParameter, NotFound, NotServed
 from onterms.core.ids import new_sid
 from onterms.engines.api import PageRequest
-from onterms.products import numbers
+from onterms.products import numbers, registration
 from onterms.products.messaging import errors
 from onterms.products.messaging.model.pool import HELD, PoolSender, SenderKind
+from onterms.products.messaging.service.registration import is_us_long_code
 from onterms.products.messaging.service.send import VALIDITY_S_MAX, Senders, is_web_url
 from onterms.products.messaging.store import pools
 
@@ -124,6 +125,7 @@ async def delete(tx: Tx, account_sid: str, sid: str) -> None:
     """Remove a service; its numbers stay the account's. Raises: NotFound."""
     if not await pools.delete_service(tx, account_sid, sid):
         raise _not_found(sid)
+    await registration.service_deleted(tx, account_sid, sid)
 
 
 async def add_number(tx: Tx, account_sid: str, service_sid: str, number_sid: str, at: datetime) -> Row:
@@ -165,7 +167,10 @@ async def _add_held(
         # The account gave the number back and took it again since.
         await pools.delete_sender(tx, account_sid, there["service_sid"], there["sid"])
     given = (number.sid, kind, number.phone_number, number.country)
-    return await pools.insert_sender(tx, account_sid, service_sid, *given, at)
+    row = await pools.insert_sender(tx, account_sid, service_sid, *given, at)
+    if is_us_long_code(number.phone_number):
+        await registration.number_added(tx, account_sid, service_sid, number.phone_number, at)
+    return row
 
 
 async def add_alpha(
@@ -221,8 +226,21 @@ async def sender_in(
 
 async def remove_sender(tx: Tx, account_sid: str, service_sid: str, kind: SenderKind, sid: str) -> None:
     """Take a sender out of a pool. Raises: NotFound."""
-    await sender_in(tx, account_sid, service_sid, kind, sid)
+    row, _ = await sender_in(tx, account_sid, service_sid, kind, sid)
     await pools.delete_sender(tx, account_sid, service_sid, sid)
+    if kind == "phone_number":
+        await registration.numbers_removed(tx, account_sid, [row["sender"]])
+
+
+async def has_service(tx: Tx, account_sid: str, sid: str) -> bool:
+    """Tell whether an account has a service, and keep it until commit."""
+    return await pools.lock_service(tx, account_sid, sid) is not None
+
+
+async def long_codes_in(tx: Tx, account_sid: str, service_sid: str) -> list[str]:
+    """Return the US long codes in a pool, whose campaign is registered with them."""
+    found = await senders_in(tx, account_sid, service_sid, "phone_number")
+    return [row["sender"] for row, _ in found if is_us_long_code(row["sender"])]
 
 
 def _is_held(row: Row, number: numbers.OwnedNumber | None) -> bool:

@@ -1,5 +1,6 @@
 """The outside shapes of Messaging Services, their senders and the short domain."""
 
+from collections.abc import Collection
 from typing import Any
 
 from onterms.core.db import Row
@@ -23,8 +24,8 @@ _LINKS = {
 }
 
 
-def service_of(row: Row) -> dict[str, Any]:
-    """Render a service."""
+def service_of(row: Row, registered: Collection[str] = ()) -> dict[str, Any]:
+    """Render a service; `registered` are those with a verified campaign."""
     url = f"{_BASE}/Services/{row['sid']}"
     links = {name: f"{url}/{path}" for name, path in _LINKS.items()}
     links["messages"] = f"https://api.twilio.com/2010-04-01/Accounts/{row['account_sid']}/Messages.json"
@@ -35,7 +36,7 @@ def service_of(row: Row) -> dict[str, Any]:
         "status_callback": row["status_callback"] or None,
         "scan_message_content": "inherit",
         "synchronous_validation": False,
-        "us_app_to_person_registered": False,
+        "us_app_to_person_registered": row["sid"] in registered,
         "url": url,
         "links": links,
     }
