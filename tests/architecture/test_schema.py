@@ -16,7 +16,14 @@ from onterms.engines.api import Operation, load
 
 SERVED = sorted(served_rooms())
 OPERATIONS = {operation.id: operation for operation in load()}
-LISTS = [name for name in SERVED if OPERATIONS[name].list_key is not None and OPERATIONS[name].paging != "none"]
+LISTS = [
+    name
+    for name in SERVED
+    if OPERATIONS[name].list_key is not None
+    and OPERATIONS[name].paging != "none"
+    # Some lists come whole: the contract gives them no size.
+    and "PageSize" in OPERATIONS[name].query
+]
 # Twilio docs, "Twilio's response": what every list of each API has beside its rows.
 RELATIVE_KEYS = {
     *("end", "first_page_uri", "next_page_uri", "page", "page_size", "previous_page_uri", "start", "uri"),

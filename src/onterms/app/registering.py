@@ -19,6 +19,11 @@ async def _main_of(tx: Tx, account_sid: str) -> str:
     return (await accounts.main_accounts(tx, [account_sid])).get(account_sid, account_sid)
 
 
+def registration_fees(office: Office) -> registration.Fees:
+    """Join the registration room to the till."""
+    return registration.Fees(office.meter, office.standing, accounts.statuses)
+
+
 class Registering:
     """The trust room and the registration room of one running process."""
 
@@ -28,7 +33,7 @@ class Registering:
             _holds_number, registration.used_by, _main_of, followers=(registration.bundle_decided,)
         )
         self._pools = registration.Pools(messaging.has_service, messaging.long_codes_in)
-        self._fees = registration.Fees(office.meter, office.standing)
+        self._fees = registration_fees(office)
         self._api = registration.Api(self._pools, self._fees, self._around, office.registrar)
 
     def bindings(self) -> list[Binding]:

@@ -13,7 +13,7 @@ CREATE TABLE registration_brands (
     errors               jsonb       NOT NULL DEFAULT '[]',
     brand_score          int,
     brand_feedback       jsonb       NOT NULL DEFAULT '[]',
-    identity_status      text        NOT NULL DEFAULT '',
+    identity_status      text        NOT NULL DEFAULT 'SELF_DECLARED',
     russell_3000         boolean     NOT NULL DEFAULT false,
     government_entity    boolean     NOT NULL DEFAULT false,
     tax_exempt_status    text        NOT NULL DEFAULT '',

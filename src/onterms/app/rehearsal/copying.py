@@ -32,7 +32,8 @@ _LEFT_OUT = frozenset(
     }
 )
 _LEFT_OUT_PREFIXES = (
-    "content_", "events", "letterbox", "mailbox_", "messaging_", "payment_simulator_", "simulator_", "smpp_",
+    "content_", "events", "letterbox", "mailbox_", "messaging_", "payment_simulator_", "registrar_", "simulator_",
+    "smpp_", "trust_",
 )  # fmt: skip
 
 # What a customer's row is told by, where it is not customer_sid or account_sid. $1 is the customer's SID, $2 its

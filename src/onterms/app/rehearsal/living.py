@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from onterms.app.office import Office, Outside
+from onterms.app.registering import registration_fees
 from onterms.app.rehearsal.projecting import Projection
 from onterms.app.rehearsal.recorders import RecordedCallbacks, RecordedMail, RecordedPayments, no_token
 from onterms.business import accounts, collections, customers, invoicing, rehearsal
@@ -17,7 +18,7 @@ from onterms.core.db import Database, Tx
 from onterms.core.money import decimal_text
 from onterms.core.vault import Vault
 from onterms.engines import jobs, ledger
-from onterms.products import messaging, numbers
+from onterms.products import messaging, numbers, registration
 
 # A loop of timers that feeds itself ends here.
 STEPS_MAX: Final = 200_000
@@ -88,6 +89,7 @@ class Rehearsal:
         self._office.register(self._stepper, messaging.still_due, self._callbacks, no_token, messaging.note_costs)
         fees = numbers.Fees(self._office.meter, self._office.standing, accounts.statuses)
         numbers.register(self._stepper, fees)
+        registration.register_months(self._stepper, registration_fees(self._office))
         self._projection = Projection(self._office, database, assumptions)
         self._progress = _Progress(failed={})
 

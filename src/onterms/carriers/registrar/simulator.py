@@ -46,8 +46,9 @@ TIMES: Final[Mapping[str, tuple[timedelta, timedelta]]] = {
     "number": (timedelta(), timedelta(minutes=1)),
     "tollfree": (timedelta(minutes=1), timedelta(minutes=5)),
 }
-# How often an owner's answer is looked for, and how long (Twilio docs, sole proprietor onboarding: 24 hours).
-_LOOK: Final = timedelta(minutes=1)
+# How soon an owner's answer is looked for, ever more rarely, and how long (Twilio docs, sole proprietor onboarding: 24
+# hours).
+_LOOK: Final = timedelta(seconds=30)
 _ANSWER_WITHIN: Final = timedelta(hours=24)
 
 _CODE = re.compile(r"\[(3\d{4})\]")
@@ -127,7 +128,7 @@ class SimulatedRegistrar:
             return None
         if now - brand.submitted_at >= _ANSWER_WITHIN:
             return _rejected(30752, "mobile_phone_number")
-        return Waiting(now + _LOOK, is_taken_up=True)
+        return Waiting(now + max(_LOOK, (now - brand.submitted_at) / 10), is_taken_up=True)
 
     async def text_owner(self, account_sid: str, brand_sid: str, mobile_number: str, brand_name: str) -> None:
         """Text the owner of a brand again."""

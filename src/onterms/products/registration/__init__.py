@@ -7,7 +7,7 @@ from onterms.products.registration.service.campaigns import Pools, number_added,
 from onterms.products.registration.service.fees import Fees
 from onterms.products.registration.service.standing import CAP_REACHED, SenderStanding, spend, standings
 from onterms.products.registration.store import services_registered
-from onterms.products.registration.tasks import Tasks
+from onterms.products.registration.tasks import Tasks, register_months
 
 # Told of each change with the account's SID.
 CHANNEL = "onterms_registration"
@@ -28,6 +28,7 @@ __all__ = [
     "bundle_decided",
     "number_added",
     "numbers_removed",
+    "register_months",
     "service_deleted",
     "services_registered",
     "spend",

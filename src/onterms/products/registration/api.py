@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onterms.core.db import Tx
-from onterms.core.errors import NotServed
+from onterms.core.errors import NotFound, NotServed
 from onterms.engines.api import Binding, Call, Page, serve
 from onterms.engines.api.own import OwnRequest, OwnRoute
 from onterms.engines.api.shapes import Items, whole
@@ -166,6 +166,8 @@ class Api:
             raise NotServed("IncludeSubAccounts is not served by this installation")
         if call.params.get("TrustProductSid"):
             # No verification here stands on a trust product.
+            if await trust.profile(tx, call.account.sid, call.params["TrustProductSid"]) is None:
+                raise NotFound(f"The trust product {call.params['TrustProductSid']} was not found")
             return Page([])
         rows = await tollfree.page(tx, call.account.sid, wire.tollfree_filters(call.params), call.paging)
         return Page.of(call.paging, rows, key="sid", render=lambda row: wire.tollfree(row, _TOLLFREE))

@@ -52,6 +52,12 @@ class BrandNotFailed(Refusal):
     code = 21725
 
 
+class UnknownService(Refusal):
+    """The account has no such Messaging Service."""
+
+    code = 21701
+
+
 class MissingParameters(Refusal):
     """The campaign lacks something."""
 

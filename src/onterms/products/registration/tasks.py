@@ -35,7 +35,7 @@ class Tasks:
     def register(self, worker: jobs.Worker) -> None:
         """Join the handlers to a worker."""
         worker.register(moving.ASK, self._ask, batch_max=1, concurrency=4, attempts_max=_ATTEMPTS_MAX, backoff=_BACKOFF)
-        worker.register(moving.RENEW, self._renew, batch_max=1, concurrency=1)
+        register_months(worker, self._fees)
 
     async def _ask(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         for job in batch:
@@ -81,12 +81,18 @@ class Tasks:
         else:
             await tollfree.decide(tx, account_sid, sid, answer, at)
 
-    async def _renew(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+
+def register_months(worker: jobs.Worker, fees: Fees) -> None:
+    """Let a worker charge campaigns by the month."""
+
+    async def renew(run: jobs.Run, batch: list[jobs.Job]) -> None:
         for job in batch:
             async with run.transaction() as tx:
                 renews_at = datetime.fromisoformat(job.payload["renews_at"])
-                await self._fees.renew(tx, job.account_sid or "", job.payload["sid"], renews_at, run.clock.now())
+                await fees.renew(tx, job.account_sid or "", job.payload["sid"], renews_at, run.clock.now())
                 await run.complete(tx, [job])
+
+    worker.register(moving.RENEW, renew, batch_max=1, concurrency=1)
 
 
 _QUESTIONS: dict[str, Callable[[Tx, str, dict[str, str]], Awaitable[object]]] = {

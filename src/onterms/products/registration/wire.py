@@ -23,7 +23,7 @@ def brand(row: Row) -> dict[str, Any]:
         "tcr_id": row["tcr_id"] or None,
         "failure_reason": row["failure_reason"] or None,
         "brand_feedback": row["brand_feedback"] or None,
-        "identity_status": row["identity_status"] or None,
+        "identity_status": row["identity_status"],
         "tax_exempt_status": row["tax_exempt_status"] or None,
         "skip_automatic_sec_vet": row["skips_vetting"],
         "url": url,

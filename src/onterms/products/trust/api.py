@@ -114,6 +114,8 @@ class _Bundles:
         named = call.params.get("ChannelEndpointSids", "")
         if wanted and named:
             raise InvalidParameter("Give ChannelEndpointSid or ChannelEndpointSids, not both")
+        if wanted and not await self._around.holds_number(tx, call.account.sid, wanted[0]):
+            raise NotFound(f"The account has no phone number {wanted[0]}")
         wanted += [sid.strip() for sid in named.split(",") if sid.strip()]
         only = {"endpoint_sid": wanted} if wanted else {}
         return self._page(call, await self._members(tx, call, bundles.ENDPOINTS, only), wire.endpoint)

@@ -126,9 +126,10 @@ async def create(
 
 
 async def register_external(tx: Tx, pools: Pools, account_sid: str, params: Mapping[str, Any], at: datetime) -> Row:
-    """Send for a campaign that was registered elsewhere. Raises: NotFound, Conflict, MissingParameters."""
+    """Send for a campaign that was registered elsewhere. Raises: UnknownService, Conflict, MissingParameters."""
     service_sid = params["MessagingServiceSid"]
-    await require_service(tx, pools, account_sid, service_sid)
+    if not await pools.has_service(tx, account_sid, service_sid):
+        raise errors.UnknownService(f"The Messaging Service {service_sid} does not exist")
     if not params["CampaignId"] or len(params["CampaignId"]) > 64:
         raise errors.MissingParameters("CampaignId must be the registry's name of a campaign")
     if await store.campaign_of_service(tx, account_sid, service_sid) is not None:

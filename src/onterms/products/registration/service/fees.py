@@ -10,7 +10,7 @@ Source of what is charged for: Twilio help 1260803965530 (brand, secondary vetti
 case); the list prices are in the price book that ships.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -34,13 +34,16 @@ _MONTHS: Final[Mapping[str, str]] = {
 }
 _MONTH: Final = "a2p-campaign-standard"
 
+Statuses = Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, str]]]
+
 
 class Fees:
     """Charges registrations."""
 
-    def __init__(self, meter: Meter, standing: Standing) -> None:
+    def __init__(self, meter: Meter, standing: Standing, statuses: Statuses) -> None:
         self._meter = meter
         self._standing = standing
+        self._statuses = statuses
 
     async def charge(self, tx: Tx, account_sid: str, sid: str, service: str, at: datetime) -> None:
         """Charge a fee of once. Raises: StandingRefusal; NoAgreement, NotOnSale, InsufficientFunds."""
@@ -63,6 +66,8 @@ class Fees:
         """Charge the month that begins, unless the campaign is gone or the job is stale."""
         campaign = await store.lock(tx, store.CAMPAIGNS, account_sid, sid)
         if campaign is None or campaign["renews_at"] != renews_at:
+            return
+        if (await self._statuses(tx, [account_sid])).get(account_sid) == "closed":
             return
         await self._month(tx, campaign, renews_at, at)
 

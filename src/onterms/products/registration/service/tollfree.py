@@ -112,7 +112,9 @@ async def fetch(tx: Tx, account_sid: str, sid: str) -> Row:
 
 
 async def page(tx: Tx, account_sid: str, only: Mapping[str, Any], request: PageRequest) -> list[Row]:
-    """Return one page of verifications."""
+    """Return one page of verifications. Raises: InvalidTollfreeNumber for a filter by another's number."""
+    if "number_sid" in only and await numbers.held(tx, account_sid, only["number_sid"]) is None:
+        raise errors.InvalidTollfreeNumber(f"The account has no phone number {only['number_sid']}")
     return await store.page(tx, store.TOLLFREE, account_sid, only, request)
 
 

@@ -94,7 +94,9 @@ async def fetch(tx: Tx, kind: Kind | None, account_sid: str, sid: str) -> Row:
 
 
 async def page(tx: Tx, kind: Kind, account_sid: str, wanted: Mapping[str, str], request: PageRequest) -> list[Row]:
-    """Return one page of bundles."""
+    """Return one page of bundles. Raises: UnknownPolicy."""
+    if "policy_sid" in wanted:
+        _policy(kind, wanted["policy_sid"])
     return await store.page_bundles(tx, account_sid, kind, wanted, request)
 
 
