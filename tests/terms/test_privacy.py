@@ -263,3 +263,42 @@ async def test_deletion_runs_when_due_and_leaves_a_certificate(world: World) -> 
     async with commerce.database.snapshot() as tx:
         assert await customers.marks(tx, commerce.customer) == []
         assert await audit.verify(tx, commerce.customer) is None, "evidence stays"
+
+
+async def test_registrations_of_senders_are_exported_and_deleted_once_the_account_is_closed(world: World) -> None:
+    commerce = world.commerce
+    tables = ("trust_end_users", "registration_tollfree", "registrar_texts")
+    async with commerce.database.transaction() as tx:
+        at = commerce.clock.now()
+        await tx.execute(
+            """INSERT INTO trust_end_users (account_sid, sid, friendly_name, type, attributes, date_created,
+                   date_updated)
+               VALUES ($1, 'IT1', 'Ann', 'authorized_representative_1', '{"first_name": "Ann"}', $2, $2)""",
+            commerce.account,
+            at,
+        )
+        await tx.execute(
+            """INSERT INTO registration_tollfree (account_sid, sid, number_sid, number, details, status,
+                   regulated_item_sid, submitted_at, date_created, date_updated)
+               VALUES ($1, 'HH1', 'PN1', '+18885550100', '{}', 'TWILIO_APPROVED', 'RA1', $2, $2, $2)""",
+            commerce.account,
+            at,
+        )
+        await tx.execute(
+            """INSERT INTO registrar_texts (account_sid, brand_sid, number, body, sent_at)
+               VALUES ($1, 'BN1', '+12025550123', 'Reply YES', $2)""",
+            commerce.account,
+            at,
+        )
+    export = await commerce.post("Exports", {}, account=commerce.account)
+    assert [export["counts"][name] for name in tables] == [1, 1, 1]
+    await commerce.post("DataDeletions", {"due_at": "2025-06-01T00:00:00Z"})
+    await commerce.until("2025-06-01T00:00:00+00:00")
+    async with commerce.database.transaction() as tx:
+        # An open account works with them.
+        assert [await tx.fetchval(f"SELECT count(*) FROM {name}") for name in tables] == [1, 1, 1]
+        await tx.execute("UPDATE accounts SET status = 'closed' WHERE sid = $1", commerce.account)
+    await commerce.post("DataDeletions", {"due_at": "2025-07-01T00:00:00Z"})
+    await commerce.until("2025-07-01T00:00:00+00:00")
+    async with commerce.database.snapshot() as tx:
+        assert [await tx.fetchval(f"SELECT count(*) FROM {name}") for name in tables] == [0, 0, 0]

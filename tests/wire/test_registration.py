@@ -292,8 +292,6 @@ class TestProfiles:
         assert applicant.hand_in(profile) == "twilio-approved"
         assert profile.fetch().errors == []
         box = requests.get(f"{strict.url}/simulator/v1/mailboxes/{email}/messages", timeout=WAIT_S)
-        if box.status_code == 404:
-            box = requests.get(f"{strict.url}/simulator/v1/mailboxes/{email}", timeout=WAIT_S)
         assert [word in box.text for word in ("Acme: rejected", "Acme: approved", "18602")] == [True, True, True]
 
     def test_what_is_under_review_or_approved_does_not_change(self, strict, client, applicant, refused):
@@ -600,9 +598,9 @@ class TestCampaigns:
 
 
 class TestFees:
-    def prices(self, client):
-        records = client.usage.records.all_time.list()
-        return {each.category: (int(each.count), Decimal(each.price)) for each in records if "a2p" in each.category}
+    def booked(self, client):
+        [found] = client.usage.records.all_time.list(category="a2p-registration-fees")
+        return int(found.count), Decimal(found.price)
 
     def test_each_step_costs_its_price_and_the_campaign_each_month(self, strict, applicant, client):
         before = Decimal(client.balance.fetch().balance)
@@ -616,6 +614,7 @@ class TestFees:
         assert before - Decimal(client.balance.fetch().balance) == Decimal("62.50")
         strict.advance(days=32)
         assert before - Decimal(client.balance.fetch().balance) == Decimal("62.50") + Decimal("1.50") + Decimal("1.10")
+        assert self.booked(client) == (5, Decimal("64.00"))
         campaign.delete()
         strict.advance(days=32)
         assert before - Decimal(client.balance.fetch().balance) == Decimal("62.50") + Decimal("1.50") + Decimal("2.20")
@@ -693,6 +692,9 @@ class TestTollfree:
         assert (edited.status, edited.business_name, edited.edit_allowed) == ("IN_REVIEW", "Acme", None)
         strict.advance(seconds=600)
         assert resource.fetch().status == "TWILIO_APPROVED"
+        box = requests.get(f"{strict.url}/simulator/v1/mailboxes/{email}/messages", timeout=WAIT_S).json()
+        subjects = [mail["subject"].rpartition(": ")[2] for mail in box["items"]]
+        assert subjects == ["rejected", "approved"]
 
     def test_edit_window_closes_after_seven_days(self, strict, client, number, refused):
         made = self.create(client, number, business_name="REJECT Ltd")
@@ -753,3 +755,66 @@ class TestCallbacks:
         heard = [webhook.heard("/profile").fields for _ in range(3)]
         assert [each["Status"] for each in heard] == ["pending-review", "in-review", "twilio-approved"]
         assert {each["BundleSid"] for each in heard} == {profile_sid}
+
+
+class TestTheOperator:
+    def decide(self, server, sid, **word):
+        return server.operator(f"/operator/v1/SenderRegistrations/{sid}", word)["status"]
+
+    def waiting(self, server):
+        answer = requests.get(
+            f"{server.url}/operator/v1/SenderRegistrations",
+            headers={"Authorization": f"Bearer {server.operator_key}"},
+            timeout=WAIT_S,
+        )
+        assert answer.status_code == 200, answer.text
+        return {each["sid"]: each["status"] for each in answer.json()["items"]}
+
+    def test_operator_decides_each_step_by_hand(self, strict, account, applicant, client):
+        profile_sid = applicant.primary()
+        applicant.hub.customer_profiles(profile_sid).update(status="pending-review")
+        assert self.waiting(strict)[profile_sid] == "pending-review"
+        assert self.decide(strict, profile_sid, event="take_up") == "in-review"
+        assert self.decide(strict, profile_sid, event="approve") == "twilio-approved"
+        product_sid = applicant.product(profile_sid)
+        applicant.hub.trust_products(product_sid).update(status="pending-review")
+        assert self.decide(strict, product_sid, event="approve") == "twilio-approved"
+        made = client.messaging.v1.brand_registrations.create(
+            customer_profile_bundle_sid=profile_sid, a2p_profile_bundle_sid=product_sid
+        )
+        assert self.decide(strict, made.sid, event="take_up") == "IN_REVIEW"
+        assert self.decide(strict, made.sid, event="approve", external_id="BREAL01") == "APPROVED"
+        assert self.decide(strict, made.sid, event="vetted", score=51) == "APPROVED"
+        brand = client.messaging.v1.brand_registrations(made.sid).fetch()
+        assert (brand.tcr_id, brand.brand_score, brand.identity_status) == ("BREAL01", 51, "VETTED_VERIFIED")
+        service = applicant.service()
+        campaign = applicant.campaign(made.sid, service.sid)
+        sid = campaign.fetch().sid
+        assert self.decide(strict, sid, event="fail", codes=[30882], reason="No terms") == "FAILED"
+        [error] = campaign.fetch().errors
+        assert (error["error_code"], error["description"]) == (30882, "No terms")
+        # What the simulator would have said comes too late now.
+        strict.advance(seconds=600)
+        assert campaign.fetch().campaign_status == "FAILED"
+        assert not {profile_sid, product_sid, made.sid, sid} & self.waiting(strict).keys()
+
+    def test_word_that_does_not_apply_is_refused(self, strict, applicant):
+        profile_sid = applicant.primary()
+        url = f"{strict.url}/operator/v1/SenderRegistrations/"
+        key = {"Authorization": f"Bearer {strict.operator_key}"}
+        for sid, word, status in (
+            (profile_sid, {"event": "approve"}, 409),
+            (profile_sid, {"event": "sing"}, 400),
+            (profile_sid, {"event": "fail"}, 400),
+            ("QE" + "0" * 32, {"event": "approve"}, 404),
+            ("XX" + "0" * 32, {"event": "approve"}, 404),
+        ):
+            answer = requests.post(url + sid, json=word, headers=key, timeout=WAIT_S)
+            assert answer.status_code == status, answer.text
+
+
+def test_embedded_inquiries_are_not_served(client, refused):
+    with refused(20501, 501):
+        client.trusthub.v1.compliance_tollfree_inquiries.create(
+            tollfree_phone_number="+18005550123", notification_email="owner@acme.example"
+        )

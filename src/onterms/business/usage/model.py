@@ -83,6 +83,7 @@ class Category(NamedTuple):
 
 # Twilio docs, "Usage categories": names and units of what an install can have. Children stand below what they add to.
 _CATEGORIES = """
+a2p-registration-fees||Registrations of senders|registrations|registrations
 calls||Calls|calls|minutes
 calls-inbound|calls|Inbound calls|calls|minutes
 calls-outbound|calls|Outbound calls|calls|minutes
@@ -140,6 +141,13 @@ _OF_SERVICE = {
     ("phone-number-mobile", "none"): "phonenumbers-mobile",
     ("phone-number-tollfree", "none"): "phonenumbers-tollfree",
     ("short-code", "none"): "shortcodes",
+    **{
+        (f"a2p-{fee}", "none"): "a2p-registration-fees"
+        for fee in (
+            *("brand", "vetting", "campaign-vetting", "campaign-standard", "campaign-low-volume"),
+            *("campaign-sole-proprietor", "campaign-charity", "campaign-emergency"),
+        )
+    },
 }
 # Surcharges are totalled by their kind; the unit tells what they are on.
 _CARRIER_FEES = {"segment": "sms-messages-carrierfees", "message": "mms-messages-carrierfees"}
