@@ -693,7 +693,7 @@ class TestTollfree:
         strict.advance(seconds=600)
         assert resource.fetch().status == "TWILIO_APPROVED"
         box = requests.get(f"{strict.url}/simulator/v1/mailboxes/{email}/messages", timeout=WAIT_S).json()
-        subjects = [mail["subject"].rpartition(": ")[2] for mail in box["items"]]
+        subjects = [mail["subject"].rpartition(": ")[2] for mail in box]
         assert subjects == ["rejected", "approved"]
 
     def test_edit_window_closes_after_seven_days(self, strict, client, number, refused):

@@ -126,9 +126,10 @@ class SimulatedRegistrar:
                 await store.insert(tx, brand.account_sid, brand.sid, number, _text(name), now)
         if any(text["answer"].strip().upper() == "YES" for text in texts):
             return None
-        if now - brand.submitted_at >= _ANSWER_WITHIN:
+        ends_at = brand.submitted_at + _ANSWER_WITHIN
+        if now >= ends_at:
             return _rejected(30752, "mobile_phone_number")
-        return Waiting(now + max(_LOOK, (now - brand.submitted_at) / 10), is_taken_up=True)
+        return Waiting(min(now + max(_LOOK, (now - brand.submitted_at) / 10), ends_at), is_taken_up=True)
 
     async def text_owner(self, account_sid: str, brand_sid: str, mobile_number: str, brand_name: str) -> None:
         """Text the owner of a brand again."""
