@@ -31,6 +31,25 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 )
 # Texts have no signature; these declared types are believed for bytes that are text.
 _TEXTS = frozenset({"text/plain", "text/csv", "text/vcard", "text/x-vcard", "text/calendar", "text/rtf"})
+# Containers say what they are and not what is in them; these declared types are believed for them.
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_CONTAINERS: tuple[tuple[bytes, frozenset[str]], ...] = (
+    (
+        b"PK\x03\x04",
+        frozenset(
+            {
+                "application/vnd.apple.pkpass",
+                _OFFICE + "presentationml.presentation",
+                _OFFICE + "spreadsheetml.sheet",
+                _OFFICE + "wordprocessingml.document",
+            }
+        ),
+    ),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        frozenset({"application/msword", "application/vnd.ms-excel", "application/vnd.ms-powerpoint"}),
+    ),
+)
 UNKNOWN = "application/octet-stream"
 
 
@@ -43,6 +62,9 @@ def sniff(data: bytes, declared: str = "") -> str:
         if data.startswith(signature, offset):
             return kind
     wanted = declared.partition(";")[0].strip().lower()
+    for signature, kinds in _CONTAINERS:
+        if data.startswith(signature):
+            return wanted if wanted in kinds else UNKNOWN
     try:
         data[:65536].decode("utf-8", "strict")
     except UnicodeDecodeError as error:
