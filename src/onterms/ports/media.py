@@ -1,5 +1,6 @@
-"""The port for fetching a file that a customer or a handset names by URL."""
+"""The ports of files: fetching what somebody names by URL, reading what is stored, making pictures smaller."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,4 +26,44 @@ class MediaFetcher(Protocol):
 
     async def fetch(self, url: str, *, bytes_max: int) -> Fetched | FetchFailed:
         """Fetch one file; never raises for what the other side does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a message as it is stored: `content_type` is what its bytes say."""
+
+    sid: str
+    content_type: str
+    data: bytes
+
+
+class MediaShelf(Protocol):
+    """Read the files of messages, for carriers that carry bytes."""
+
+    async def files_of(self, account_sid: str, message_sid: str) -> list[StoredFile]:
+        """Return a message's files in the order in which they were attached."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that was made anew."""
+
+    content_type: str
+    data: bytes
+
+
+class PictureRefused(Exception):
+    """A picture cannot be made what was asked for; the text says why."""
+
+
+class Pictures(Protocol):
+    """Make pictures smaller, away from the event loop and within bounds of time and memory."""
+
+    async def shrink(self, data: bytes, *, bytes_max: int, side_max: int, types: Sequence[str]) -> Picture:
+        """Return a picture of at most so many bytes, whose longer side has at most so many pixels, of one of the types.
+
+        Raises: PictureRefused.
+        """
         ...

@@ -151,3 +151,7 @@ class MessageSink(Protocol):
     async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
         """Take inbound messages; return each one's message SID, or None where no account owns the recipient."""
         ...
+
+    async def put_back(self, tx: Tx, messages: Sequence[tuple[str, str]]) -> None:
+        """Put messages that a carrier followed into their queue again: (account_sid, sid); it does not have them."""
+        ...

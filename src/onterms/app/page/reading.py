@@ -60,8 +60,9 @@ async def message(tx: Tx, account_sid: str, sid: str) -> tuple[dict[str, Any], R
     if row is None:
         return None
     files = await tx.fetch(
-        "SELECT sid, content_type, length(data) AS size FROM message_media "
-        "WHERE account_sid = $1 AND message_sid = $2 ORDER BY sid",
+        "SELECT m.sid, m.content_type, length(c.data) AS size FROM message_media m "
+        "JOIN media_contents c USING (account_sid, digest) "
+        "WHERE m.account_sid = $1 AND m.message_sid = $2 ORDER BY m.sid",
         account_sid,
         sid,
     )
@@ -75,7 +76,8 @@ async def message(tx: Tx, account_sid: str, sid: str) -> tuple[dict[str, Any], R
 async def file(tx: Tx, account_sid: str, message_sid: str, sid: str) -> Row | None:
     """Return one file of a message."""
     return await tx.fetchrow(
-        "SELECT content_type, data FROM message_media WHERE account_sid = $1 AND message_sid = $2 AND sid = $3",
+        "SELECT m.content_type, c.data FROM message_media m JOIN media_contents c USING (account_sid, digest) "
+        "WHERE m.account_sid = $1 AND m.message_sid = $2 AND m.sid = $3",
         account_sid,
         message_sid,
         sid,

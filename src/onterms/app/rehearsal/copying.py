@@ -20,6 +20,7 @@ _LEFT_OUT = frozenset(
         "job_workers",
         "log_consumers",
         "log_epoch",
+        "media_contents",
         "message_cookies",
         "message_feedback",
         "message_media",
@@ -32,8 +33,8 @@ _LEFT_OUT = frozenset(
     }
 )
 _LEFT_OUT_PREFIXES = (
-    "content_", "events", "letterbox", "mailbox_", "messaging_", "payment_simulator_", "registrar_", "simulator_",
-    "smpp_", "trust_",
+    "content_", "events", "letterbox", "mailbox_", "messaging_", "mms_", "payment_simulator_", "registrar_",
+    "simulator_", "smpp_", "trust_",
 )  # fmt: skip
 
 # What a customer's row is told by, where it is not customer_sid or account_sid. $1 is the customer's SID, $2 its

@@ -31,8 +31,9 @@ OPERATOR_TABLES = frozenset(
 # Clause 4.1 and DPA.8: what a deletion takes, in an order that foreign keys allow. Content, what identifies end users,
 # and the log of what became of it all, in which calls of webhooks stand with their bodies.
 CONTENT = (
-    *("smpp_handovers", "smpp_parts", "smpp_submit_parts", "smpp_deliveries", "smpp_messages"),
-    *("message_media", "message_feedback", "messages", "message_cookies", "end_user_marks", "end_users", "consents"),
+    *("smpp_handovers", "smpp_parts", "smpp_submit_parts", "smpp_deliveries", "smpp_messages", "mms_sent"),
+    *("message_media", "media_contents", "message_feedback", "messages", "message_cookies", "end_user_marks"),
+    *("end_users", "consents"),
     *("messaging_scheduled", "messaging_links", "messaging_sticky_senders", "messaging_contacts"),
     *("aup_hits", "usage_quarantine", "alerts", "events"),
 )

@@ -19,7 +19,7 @@ from onterms.products.messaging.service.send import Senders
 from onterms.products.messaging.service.smpp import Access, Answer, Desk, Given
 from onterms.products.messaging.service.smpp_book import SmppBook
 from onterms.products.messaging.service.traffic import spells
-from onterms.products.messaging.store import fetch_media
+from onterms.products.messaging.store import fetch_media, files_of
 from onterms.products.messaging.tasks import Accounts, Sink, Surroundings, Tasks
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "deactivate",
     "deactivation_report",
     "fetch_media",
+    "files_of",
     "has_service",
     "link_routes",
     "long_codes_in",

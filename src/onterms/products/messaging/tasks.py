@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from onterms.core import e164
 from onterms.core.clock import Clock
 from onterms.core.db import Tx
 from onterms.core.errors import Unavailable
@@ -18,6 +19,7 @@ from onterms.ports.message_carrier import InboundMessage, MessageCarrier, Outbou
 from onterms.products import monitor
 from onterms.products.messaging import store
 from onterms.products.messaging.model import Change, Message
+from onterms.products.messaging.model.media import bytes_max, objection
 from onterms.products.messaging.service import (
     choosing,
     deliver,
@@ -28,6 +30,7 @@ from onterms.products.messaging.service import (
     receive,
     registration,
     respond,
+    returning,
     send,
     smpp,
 )
@@ -37,8 +40,6 @@ from onterms.products.messaging.store import pools
 
 _log = logging.getLogger("onterms.messaging")
 
-# Twilio docs, "Accepted content types": 5 MB in all for one MMS.
-MEDIA_BYTES_MAX = 5 * 1024 * 1024
 # Ours: a carrier that cannot be reached is asked again after this, until the message's validity ends.
 UNREACHABLE_PAUSE = timedelta(seconds=5)
 # Twilio docs, Messages resource: the longest ValidityPeriod, which is also the default.
@@ -107,6 +108,10 @@ class Sink:
         """Take inbound messages."""
         now = self._clock.now()
         return await receive.receive(tx, self._lines, self._statuses, self._till, self._guard, messages, now)
+
+    async def put_back(self, tx: Tx, messages: Sequence[tuple[str, str]]) -> None:
+        """Put messages that a carrier followed into their queue again."""
+        await returning.put_back(tx, messages, self._clock.now())
 
 
 class Tasks:
@@ -274,7 +279,8 @@ class Tasks:
                 message = await store.fetch(tx, *key)
             if message is None or message["status"] != "queued":
                 continue
-            files = await self._fetch_files(message["media_urls"])
+            channel, _ = e164.split_address(message["recipient"])
+            files = await self._fetch_files(message["media_urls"], bytes_max(channel))
             found, rejected = "", b""
             if not isinstance(files, FetchFailed):
                 try:
@@ -282,6 +288,8 @@ class Tasks:
                 except Unavailable as refusal:
                     await self._wait_for_scanner(run, job, refusal.message)
                     continue
+                # What is inside them is read only after they were looked through.
+                files = objection(files, channel) or files
             async with run.transaction() as tx:
                 now = self._at()
                 if found:
@@ -318,15 +326,13 @@ class Tasks:
             else:
                 await run.retry(tx, job, due_at=now + UNREACHABLE_PAUSE, error=error)
 
-    async def _fetch_files(self, urls: Sequence[str]) -> list[Fetched] | FetchFailed:
-        results = await asyncio.gather(*(self._with.media.fetch(url, bytes_max=MEDIA_BYTES_MAX) for url in urls))
+    async def _fetch_files(self, urls: Sequence[str], most: int) -> list[Fetched] | FetchFailed:
+        results = await asyncio.gather(*(self._with.media.fetch(url, bytes_max=most) for url in urls))
         files: list[Fetched] = []
         for result in results:
             if isinstance(result, FetchFailed):
                 return result
             files.append(result)
-        if sum(len(file.data) for file in files) > MEDIA_BYTES_MAX:
-            return FetchFailed(11751, f"the files have more than {MEDIA_BYTES_MAX} bytes in all")
         return files
 
     async def settle(self, run: jobs.Run, batch: list[jobs.Job]) -> None:

@@ -7,6 +7,16 @@ from typing import Any
 from onterms.core.db import Expectation, Row, Statement, Tx
 from onterms.engines.api import PageRequest
 from onterms.products.messaging.model import IMPLY_SENT, MOVES, Change, Move, NewMessage, predecessors
+from onterms.products.messaging.store.media import (
+    delete_media,
+    fetch_media,
+    files_of,
+    insert_media,
+    media_page,
+    media_sids,
+)
+
+__all__ = ["delete_media", "fetch_media", "files_of", "insert_media", "media_page", "media_sids"]
 
 # SM and MM are one list in the order of their creation, which the digits after the prefix tell.
 _ORDER = "substr(sid, 3)"
@@ -284,79 +294,6 @@ async def redact(tx: Tx, account_sid: str, sid: str, at: datetime) -> Row | None
 async def delete(tx: Tx, account_sid: str, sid: str) -> None:
     """Remove a message with its media."""
     await tx.execute("DELETE FROM messages WHERE account_sid = $1 AND sid = $2", account_sid, sid)
-
-
-async def insert_media(
-    tx: Tx, account_sid: str, message_sid: str, media: Sequence[tuple[str, str, bytes]], at: datetime
-) -> None:
-    """Store a message's files: (sid, content type, bytes)."""
-    await tx.execute(
-        """INSERT INTO message_media (account_sid, message_sid, sid, content_type, data, date_created)
-           SELECT $1, $2, sid, content_type, data, $6
-           FROM unnest($3::text[], $4::text[], $5::bytea[]) AS new (sid, content_type, data)
-           ON CONFLICT DO NOTHING""",
-        account_sid,
-        message_sid,
-        [sid for sid, _, _ in media],
-        [content_type for _, content_type, _ in media],
-        [data for _, _, data in media],
-        at,
-    )
-    await tx.execute(
-        """UPDATE messages SET num_media = (SELECT count(*) FROM message_media
-                                            WHERE account_sid = $1 AND message_sid = $2)
-           WHERE account_sid = $1 AND sid = $2""",
-        account_sid,
-        message_sid,
-    )
-
-
-async def media_page(
-    tx: Tx, account_sid: str, message_sid: str, request: PageRequest, filters: Mapping[str, Any]
-) -> list[Row]:
-    """Return one page of a message's media without their bytes, newest first."""
-    args: list[Any] = [account_sid, message_sid, request.key]
-    condition, tail = request.keyset("sid", 3)
-    clauses = ["account_sid = $1", "message_sid = $2", condition]
-    for name, clause in (("created_from", "date_created >= ${}"), ("created_before", "date_created < ${}")):
-        if name in filters:
-            args.append(filters[name])
-            clauses.append(clause.format(len(args)))
-    return await tx.fetch(
-        f"""SELECT account_sid, message_sid, sid, content_type, date_created FROM message_media
-            WHERE {" AND ".join(clauses)} {tail}""",
-        *args,
-    )
-
-
-async def media_sids(tx: Tx, account_sid: str, message_sid: str) -> list[Row]:
-    """Return sid and content type of a message's media in the order they were attached."""
-    return await tx.fetch(
-        "SELECT sid, content_type FROM message_media WHERE account_sid = $1 AND message_sid = $2 ORDER BY sid",
-        account_sid,
-        message_sid,
-    )
-
-
-async def fetch_media(tx: Tx, account_sid: str, message_sid: str, sid: str) -> Row | None:
-    """Return one file with its bytes."""
-    return await tx.fetchrow(
-        "SELECT * FROM message_media WHERE account_sid = $1 AND message_sid = $2 AND sid = $3",
-        account_sid,
-        message_sid,
-        sid,
-    )
-
-
-async def delete_media(tx: Tx, account_sid: str, message_sid: str, sid: str) -> bool:
-    """Remove one file; tell whether it was there."""
-    changed = await tx.execute(
-        "DELETE FROM message_media WHERE account_sid = $1 AND message_sid = $2 AND sid = $3",
-        account_sid,
-        message_sid,
-        sid,
-    )
-    return changed > 0
 
 
 async def opted_out(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
