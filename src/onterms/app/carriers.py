@@ -1,9 +1,19 @@
 """Which carrier a message goes to: the operator's own by their routes, and in a sandbox the simulator for the rest."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from onterms.carriers import mms as over_mms
 from onterms.carriers.smpp import NO_ROUTE, SmppCarrier
 from onterms.ports.message_carrier import MessageCarrier, OutboundMessage, Refused, SubmitOutcome
+
+
+class RoutedCarrier(MessageCarrier, Protocol):
+    """A carrier that has some messages only."""
+
+    async def carried(self, messages: Sequence[OutboundMessage]) -> set[str]:
+        """Return which messages are this carrier's."""
+        ...
 
 
 class Exchange:
@@ -11,15 +21,44 @@ class Exchange:
 
     repeats_are_safe: bool = True
 
-    def __init__(self, smpp: SmppCarrier, rest: MessageCarrier | None) -> None:
+    def __init__(self, smpp: SmppCarrier, rest: MessageCarrier | None, mms: RoutedCarrier | None = None) -> None:
         assert rest is None or rest.repeats_are_safe, "each carrier here recognises what it was given before"
         # Outcomes of the other carrier say whose they are.
         self.name = rest.name if rest is not None else smpp.name
         self._smpp = smpp
+        self._mms = mms
         self._rest = rest
 
     async def submit(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
         """Hand messages over, in order for each carrier, and return one outcome each."""
+        with_files = [message for message in messages if message.media_urls]
+        if not with_files:
+            return await self._submit_texts(messages)
+        outcomes = await self._submit_files(with_files)
+        texts = [message for message in messages if not message.media_urls]
+        if texts:
+            found = await self._submit_texts(texts)
+            outcomes |= {message.sid: outcome for message, outcome in zip(texts, found, strict=True)}
+        return [outcomes[message.sid] for message in messages]
+
+    async def _submit_files(self, messages: Sequence[OutboundMessage]) -> dict[str, SubmitOutcome]:
+        """Hand over messages with files, which SMPP does not carry."""
+        outcomes: dict[str, SubmitOutcome] = {}
+        carried = await self._mms.carried(messages) if self._mms is not None else set()
+        mine = [message for message in messages if message.sid in carried]
+        others = [message for message in messages if message.sid not in carried]
+        if mine and self._mms is not None:
+            found = await self._mms.submit(mine)
+            outcomes |= {message.sid: outcome for message, outcome in zip(mine, found, strict=True)}
+        if others and self._rest is not None:
+            found = await self._rest.submit(others)
+            outcomes |= {message.sid: outcome for message, outcome in zip(others, found, strict=True)}
+        else:
+            refused = Refused(over_mms.NO_ROUTE, "no route carries files to it", over_mms.NAME)
+            outcomes |= {message.sid: refused for message in others}
+        return outcomes
+
+    async def _submit_texts(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
         carried = await self._smpp.carried(messages)
         if not carried and self._rest is not None:
             return await self._rest.submit(messages)

@@ -196,7 +196,7 @@ class Edge:
             method=method,
             path={name: unquote(value).replace("\0", "\ufffd") for name, value in match.groupdict().items()},
             query=dict(decode_pairs(incoming.query)),
-            body=_form(body, headers) if route.takes_form else _json_object(body),
+            body=_form(body, headers) if route.takes_form else {} if route.takes_any else _json_object(body),
             at=self._clock.now(),
             caller=caller,
             operator=operator,

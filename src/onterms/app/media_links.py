@@ -4,16 +4,30 @@ import hmac
 from datetime import date, timedelta
 
 from onterms.core.clock import Clock
-from onterms.core.db import Tx
+from onterms.core.db import Database, Tx
 from onterms.core.errors import Forbidden, NotFound
 from onterms.core.vault import Vault
 from onterms.engines.api import OwnReply, OwnRequest, OwnRoute
+from onterms.ports.media import StoredFile
 from onterms.products import messaging
 
 # Ours: long enough for a handset that is fetched from again the next day.
 LINK_LIFE = timedelta(hours=48)
 # Twilio docs, Deactivations resource: valid for up to two minutes.
 REPORT_LIFE = timedelta(minutes=2)
+
+
+class MediaShelf:
+    """The files of messages as carriers of bytes read them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def files_of(self, account_sid: str, message_sid: str) -> list[StoredFile]:
+        """Return a message's files in the order in which they were attached."""
+        async with self._database.snapshot() as tx:
+            rows = await messaging.files_of(tx, account_sid, message_sid)
+        return [StoredFile(row["sid"], row["content_type"], row["data"]) for row in rows]
 
 
 class SignedMediaLinks:

@@ -23,7 +23,7 @@ from onterms.app.certificates import LocalAuthority
 from onterms.app.conduct import geo_of, scanner_of
 from onterms.app.doors import Doors
 from onterms.app.http import Edge
-from onterms.app.media_links import SignedMediaLinks
+from onterms.app.media_links import MediaShelf, SignedMediaLinks
 from onterms.app.office import LETTERHEAD, Office, Outside
 from onterms.app.operator_pages import OperatorPages
 from onterms.app.page import Page, PageFacts
@@ -35,6 +35,7 @@ from onterms.app.settings import Settings
 from onterms.app.smpp_door import SmppDoor, SmppPorts, smpp_context
 from onterms.business import accounts, rehearsal, suspension
 from onterms.business.notices import Letterhead
+from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor
 from onterms.carriers.registrar import SimulatedNetworks
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
 from onterms.carriers.smpp import SmppApi, SmppCarrier
@@ -49,6 +50,7 @@ from onterms.core.vault import Vault, open_secret_file
 from onterms.engines import jobs, log
 from onterms.engines.api import Binding, Engine, Limits, OwnRoute, load
 from onterms.engines.api.openapi import document_route
+from onterms.engines.imaging import Studio
 from onterms.ports.message_carrier import MessageCarrier
 from onterms.products import content, messaging, monitor, numbers
 
@@ -120,6 +122,7 @@ def own_routes_of(
         *messaging.OptOutApi(office.compliance).routes(),
         *Registering(office).routes(),
         *SmppApi(vault).routes(),
+        *MmsApi(vault).routes(),
         *SimulatorApi(simulator, messaging.deactivate).routes(),
         *messaging.SmppApi(numbers.senders).routes(),
         *numbers.ShortCodeApi(number_fees(office), accounts.statuses).routes(),
@@ -227,7 +230,12 @@ class House:
         if "worker" in settings.roles:
             await smpp.start()
             self._stack.push_async_callback(smpp.close)
-        carrier: MessageCarrier = Exchange(smpp, simulator if settings.sandbox else None)
+        mms = MmsCarrier(database, self.clock, vault, sink, MediaShelf(database), Studio())
+        if "worker" in settings.roles:
+            await mms.start()
+            self._stack.push_async_callback(mms.close)
+        self._mms_door = MmsDoor(database, self.clock, vault, sink)
+        carrier: MessageCarrier = Exchange(smpp, simulator if settings.sandbox else None, mms)
         callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
         networks = SimulatedNetworks() if settings.sandbox else None
         registrations = messaging.Registrations(self.clock, networks, is_enforced=settings.sender_registration)
@@ -373,6 +381,7 @@ class House:
         clock = sandbox_clock if "worker" in settings.roles else None
         edge.mount(own_routes_of(vault, authenticator, database, self.office, self.rehearsals, simulator, clock))
         edge.mount(links.routes())
+        edge.mount(self._mms_door.routes())
         edge.mount(messaging.link_routes())
         edge.mount(page.routes())
         pages = OperatorPages(

@@ -143,6 +143,8 @@ class OwnRoute:
     summary: str = field(default="")
     # What a browser's form sends: `body` holds the last value of each name. Every other route takes JSON only.
     takes_form: bool = False
+    # A body of any kind, which the handler reads in `raw_body`.
+    takes_any: bool = False
     takes: Mapping[str, Any] | None = None
     answers: Mapping[str, Any] | None = None
     room: str = field(init=False, default="")
