@@ -101,6 +101,8 @@ class Mmsc:
 
     answer: Answer | None = None
     auth: tuple[str, str] | None = None
+    # What it asks for where nothing is shown.
+    challenge: str = ""
     submits: "queue.Queue[Submitted]" = field(default_factory=queue.Queue)
     seen: list[Submitted] = field(default_factory=list)
     url: str = ""
@@ -121,23 +123,30 @@ class Mmsc:
                     if self.headers.get("Authorization") != wanted:
                         self.reply(401, "")
                         return
+                if mmsc.challenge and "Authorization" not in self.headers:
+                    self.reply(401, "", ("WWW-Authenticate", mmsc.challenge))
+                    return
                 submitted = read(dict(self.headers.items()), body)
                 with mmsc._lock:
                     mmsc.seen.append(submitted)
                     submitted.number = len(mmsc.seen)
-                answer = (mmsc.answer or mmsc.take)(submitted)
-                if answer is None:
-                    self.close_connection = True
-                    self.connection.close()
-                else:
-                    self.reply(*answer)
-                mmsc.submits.put(submitted)
+                try:
+                    answer = (mmsc.answer or mmsc.take)(submitted)
+                    if answer is None:
+                        self.close_connection = True
+                        self.connection.close()
+                    else:
+                        self.reply(*answer)
+                finally:
+                    mmsc.submits.put(submitted)
 
-            def reply(self, status: int, text: str) -> None:
+            def reply(self, status: int, text: str, *headers: tuple[str, str]) -> None:
                 raw = text.encode()
                 self.send_response(status)
                 self.send_header("Content-Type", 'text/xml; charset="utf-8"')
                 self.send_header("Content-Length", str(len(raw)))
+                for name, value in headers:
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(raw)
 

@@ -68,16 +68,15 @@ class Client:
         settings = carrier.settings
         self._carrier = carrier
         middlewares: list[aiohttp.ClientMiddlewareType] = []
-        auth: aiohttp.BasicAuth | None = None
+        headers = {"User-Agent": USER_AGENT, "SOAPAction": '""'}
         if settings.auth == "digest":
             middlewares.append(aiohttp.DigestAuthMiddleware(settings.username, carrier.password))
         elif settings.auth == "basic" and settings.username:
-            auth = aiohttp.BasicAuth(settings.username, carrier.password, "utf-8")
-        self._auth = auth
+            headers["Authorization"] = aiohttp.encode_basic_auth(settings.username, carrier.password)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True, limit=0, ssl=tls_of(carrier)),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT, "SOAPAction": '""'},
+            headers=headers,
             middlewares=tuple(middlewares),
             trust_env=False,
             auto_decompress=False,
@@ -96,7 +95,6 @@ class Client:
                 settings.url,
                 data=body,
                 headers={"Content-Type": content_type},
-                auth=self._auth,
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:

@@ -245,7 +245,7 @@ def decode(content_type: str, body: bytes) -> Decoded:
         message = _message(node, transaction_id, whole, root)
     except MM7Error as error:
         raise MM7Error(error.code, error.reason, transaction_id) from None
-    return Decoded(message, _dialect(document, node))
+    return Decoded(message, _dialect(document))
 
 
 def _root(whole: Entity) -> Entity:
@@ -262,16 +262,17 @@ def _root(whole: Entity) -> Entity:
     return found
 
 
-def _dialect(document: Node, node: Node) -> Dialect:
+def _dialect(document: Node) -> Dialect:
     """Find the release and the version a peer writes, so that it is answered in them."""
-    version = node.text_of("mm7version") or DEFAULT.version
-    namespace = ""
+    namespace = version = ""
     stack = [document]
-    while stack and not namespace:
+    while stack:
         each = stack.pop()
-        namespace = next((value for value in each.attributes.values() if "-MM7-" in value), "")
+        namespace = namespace or next((value for value in each.attributes.values() if "-MM7-" in value), "")
+        # Within a fault it stands deeper.
+        version = version or each.text_of("mm7version")
         stack += each.children
-    return Dialect(namespace[:200] or DEFAULT.namespace, version[:20])
+    return Dialect(namespace[:200] or DEFAULT.namespace, version[:20] or DEFAULT.version)
 
 
 def _message(node: Node, transaction_id: str, whole: Entity, root: Entity) -> Message:
