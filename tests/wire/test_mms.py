@@ -383,25 +383,62 @@ class TestMedia:
         assert media.fetch().sid == media.sid
 
 
+def settings_of(account: Any, **change: Any) -> dict[str, Any]:
+    """Change how an account's files are kept; return it."""
+    answer = requests.post(
+        f"{account.server.url}/commercial/v1/MediaSettings", json=change, auth=account.auth, timeout=WAIT_S
+    )
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def send(server: Any, account: Any, webhook: Any) -> tuple[str, str]:
+    """Send a picture to the simulator; return the address and the SID of the stored file."""
+    url = webhook.file("dot", DOT, "image/png")
+    data = {"To": server.handset, "From": account.number, "MediaUrl": url}
+    made = requests.post(account.url("/Messages.json"), data=data, auth=account.auth, timeout=WAIT_S).json()
+    server.settle()
+    path = f"/Messages/{made['sid']}/Media"
+    [media] = requests.get(account.url(path + ".json"), auth=account.auth, timeout=WAIT_S).json()["media_list"]
+    return account.url(f"{path}/{media['sid']}"), media["sid"]
+
+
+def test_files_take_credentials_unless_their_account_says_otherwise(
+    server: Any, fresh_account: Any, webhook: Any
+) -> None:
+    address, sid = send(server, fresh_account, webhook)
+    assert requests.get(address, timeout=WAIT_S).status_code == 401
+    assert settings_of(fresh_account, requires_auth=False) == {"requires_auth": False, "retention_days": None}
+    assert requests.get(address, timeout=WAIT_S).content == DOT
+    # Only what is there, only the file, and only to look at.
+    assert requests.get(address.replace(sid, "ME" + "0" * 32), timeout=WAIT_S).status_code == 401
+    assert requests.get(address + ".json", timeout=WAIT_S).status_code == 401
+    assert requests.delete(address, timeout=WAIT_S).status_code == 401
+    assert settings_of(fresh_account, requires_auth=True)["requires_auth"] is True
+    assert requests.get(address, timeout=WAIT_S).status_code == 401
+
+
+def test_files_older_than_their_account_keeps_them_are_removed(clock_server: Any, webhook: Any) -> None:
+    account, other = clock_server.make_account(), clock_server.make_account()
+    old, kept = send(clock_server, account, webhook)[0], send(clock_server, other, webhook)[0]
+    settings_of(account, retention_days=1)
+    clock_server.advance(days=2)
+    settings_of(account, retention_days=2)
+    assert settings_of(account) == {"requires_auth": True, "retention_days": 2}
+    fresh = send(clock_server, account, webhook)[0]
+    clock_server.advance(hours=25)
+    found = [requests.get(url, auth=who.auth, timeout=WAIT_S) for url, who in ((old, account), (fresh, account))]
+    assert [answer.status_code for answer in found] == [404, 200]
+    clock_server.advance(hours=36)
+    assert requests.get(fresh, auth=account.auth, timeout=WAIT_S).status_code == 404
+    assert requests.get(kept, auth=other.auth, timeout=WAIT_S).content == DOT
+
+
 def test_a_signed_link_expires_with_the_clock_and_cannot_be_made_longer(clock_server: Any, webhook: Any) -> None:
     account = clock_server.make_account()
-    url = webhook.file("dot", DOT, "image/png")
-    made = requests.post(
-        account.url("/Messages.json"),
-        data={"To": clock_server.handset, "From": account.number, "MediaUrl": url},
-        auth=account.auth,
-        timeout=WAIT_S,
-    ).json()
-    clock_server.settle()
-    [media] = requests.get(
-        account.url(f"/Messages/{made['sid']}/Media.json"), auth=account.auth, timeout=WAIT_S
-    ).json()["media_list"]
-    redirect = requests.get(
-        account.url(f"/Messages/{made['sid']}/Media/{media['sid']}"),
-        auth=account.auth,
-        timeout=WAIT_S,
-        allow_redirects=False,
-    )
+    address, _ = send(clock_server, account, webhook)
+    redirect = requests.get(address, auth=account.auth, timeout=WAIT_S, allow_redirects=False)
     link = redirect.headers["Location"]
     assert requests.get(link, timeout=WAIT_S).content == DOT
     clock_server.advance(hours=49)

@@ -15,6 +15,10 @@ class RoutedCarrier(MessageCarrier, Protocol):
         """Return which messages are this carrier's."""
         ...
 
+    def has_route(self, recipient: str) -> bool:
+        """Tell whether a recipient is reached."""
+        ...
+
 
 class Exchange:
     """A `MessageCarrier` of carriers. Without `rest`, what no route carries is refused."""
@@ -28,6 +32,10 @@ class Exchange:
         self._smpp = smpp
         self._mms = mms
         self._rest = rest
+
+    def carries_files(self, recipient: str) -> bool:
+        """Tell whether files get to a recipient."""
+        return self._rest is not None or (self._mms is not None and self._mms.has_route(recipient))
 
     async def submit(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
         """Hand messages over, in order for each carrier, and return one outcome each."""

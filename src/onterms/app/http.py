@@ -100,6 +100,7 @@ class Edge:
         ready: Callable[[], Awaitable[bool]],
         session_valid: Callable[[Mapping[bytes, bytes]], bool],
         require_place: Callable[[Caller, str | None], Awaitable[None]] | None = None,
+        open_file: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         self._engine = engine
         self._database = database
@@ -109,6 +110,7 @@ class Edge:
         self._ready = ready
         self._session_valid = session_valid
         self._require_place = require_place
+        self._open_file = open_file
         # Own routes by the first segment of their path.
         self._own: dict[str, list[_Own]] = {}
 
@@ -142,6 +144,11 @@ class Edge:
                 entries = self._own.get(first)
                 if entries is not None:
                     await self._answer_own(entries, incoming, path, headers, host_header)
+                    return
+            if self._open_file is not None and b"authorization" not in headers and incoming.method in ("GET", "HEAD"):
+                link = await self._open_file(path)
+                if link is not None:
+                    incoming.respond(307, [(b"location", link.encode("latin-1"))], b"")
                     return
             body = await _read_body(incoming, BODY_BYTES_MAX)
             request = Request(incoming.method, host, path, incoming.query, headers, body, incoming.peer)

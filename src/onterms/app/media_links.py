@@ -1,6 +1,7 @@
 """Signed, expiring links to stored media, for carriers, handsets and redirects, and to reports of dead numbers."""
 
 import hmac
+import re
 from datetime import date, timedelta
 
 from onterms.core.clock import Clock
@@ -28,6 +29,31 @@ class MediaShelf:
         async with self._database.snapshot() as tx:
             rows = await messaging.files_of(tx, account_sid, message_sid)
         return [StoredFile(row["sid"], row["content_type"], row["data"]) for row in rows]
+
+
+_ADDRESS = re.compile(
+    r"/2010-04-01/Accounts/(AC[0-9a-f]{32})/Messages/([SM]M[0-9a-f]{32})/Media/(ME[0-9a-f]{32})"
+).fullmatch
+
+
+class OpenMedia:
+    """Files whose accounts let anybody fetch them who knows the address, as Twilio's setting has it."""
+
+    def __init__(self, database: Database, links: "SignedMediaLinks") -> None:
+        self._database = database
+        self._links = links
+
+    async def link(self, path: str) -> str | None:
+        """Return the link of a file that takes no credentials; None for everything else."""
+        address = _ADDRESS(path)
+        if address is None:
+            return None
+        account_sid, message_sid, sid = address.groups()
+        async with self._database.snapshot() as tx:
+            kept = await messaging.keeping_of(tx, account_sid)
+            if kept.requires_auth or await messaging.fetch_media(tx, account_sid, message_sid, sid) is None:
+                return None
+        return self._links.link(account_sid, message_sid, sid)
 
 
 class SignedMediaLinks:

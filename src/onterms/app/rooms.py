@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from onterms.app.certificates import LocalAuthority
 from onterms.app.conduct import geo_of, scanner_of
 from onterms.app.doors import Doors
 from onterms.app.http import Edge
-from onterms.app.media_links import MediaShelf, SignedMediaLinks
+from onterms.app.media_links import MediaShelf, OpenMedia, SignedMediaLinks
 from onterms.app.office import LETTERHEAD, Office, Outside
 from onterms.app.operator_pages import OperatorPages
 from onterms.app.page import Page, PageFacts
@@ -51,7 +51,6 @@ from onterms.engines import jobs, log
 from onterms.engines.api import Binding, Engine, Limits, OwnRoute, load
 from onterms.engines.api.openapi import document_route
 from onterms.engines.imaging import Studio
-from onterms.ports.message_carrier import MessageCarrier
 from onterms.products import content, messaging, monitor, numbers
 
 _log = logging.getLogger("onterms")
@@ -90,8 +89,12 @@ def bindings_of(
     senders: messaging.Senders,
     links: messaging.MediaLinks,
     office: Office,
+    carries_files: Callable[[str], bool] = lambda _: True,
 ) -> list[Binding]:
-    """Return every operation that the rooms serve."""
+    """Return every operation that the rooms serve.
+
+    Shapes: `carries_files` tells whether files get to a recipient.
+    """
     served = [
         *office.bindings(),
         *map(office.guarded, accounts.bindings(vault, authenticator, office.held)),
@@ -99,7 +102,9 @@ def bindings_of(
         *monitor.bindings(),
         *content.bindings(),
         *Registering(office).bindings(),
-        *messaging.Api(senders, links, messaging.Till(office.conduct.gate, office.compliance)).bindings(),
+        *messaging.Api(
+            senders, links, messaging.Till(office.conduct.gate, office.compliance), carries_files
+        ).bindings(),
         *messaging.OptOutApi(office.compliance).bindings(links),
     ]
     return [office.exit.watched(office.exit.guarded(binding)) for binding in served]
@@ -120,6 +125,7 @@ def own_routes_of(
         *office.routes(authenticator),
         *rehearsal.Api(database, rehearsals).routes(),
         *messaging.OptOutApi(office.compliance).routes(),
+        *messaging.media_routes(),
         *Registering(office).routes(),
         *SmppApi(vault).routes(),
         *MmsApi(vault).routes(),
@@ -231,11 +237,11 @@ class House:
             await smpp.start()
             self._stack.push_async_callback(smpp.close)
         mms = MmsCarrier(database, self.clock, vault, sink, MediaShelf(database), Studio())
-        if "worker" in settings.roles:
-            await mms.start()
-            self._stack.push_async_callback(mms.close)
+        # Who accepts messages knows the routes as well as who sends them.
+        await mms.start(works="worker" in settings.roles)
+        self._stack.push_async_callback(mms.close)
         self._mms_door = MmsDoor(database, self.clock, vault, sink)
-        carrier: MessageCarrier = Exchange(smpp, simulator if settings.sandbox else None, mms)
+        carrier = self._exchange = Exchange(smpp, simulator if settings.sandbox else None, mms)
         callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
         networks = SimulatedNetworks() if settings.sandbox else None
         registrations = messaging.Registrations(self.clock, networks, is_enforced=settings.sender_registration)
@@ -357,7 +363,7 @@ class House:
         witness = self.office.conduct.witness
         limits = Limits(concurrent_max=settings.concurrent_max)
         engine = Engine(load(), database, self.clock, authenticator, limits, witness)
-        engine.bind(bindings_of(vault, authenticator, senders, links, self.office))
+        engine.bind(bindings_of(vault, authenticator, senders, links, self.office, self._exchange.carries_files))
         page = Page(
             database,
             self.clock,
@@ -377,6 +383,7 @@ class House:
             ready=self._ready,
             session_valid=page.session_valid,
             require_place=witness.require_place,
+            open_file=OpenMedia(database, links).link,
         )
         clock = sandbox_clock if "worker" in settings.roles else None
         edge.mount(own_routes_of(vault, authenticator, database, self.office, self.rehearsals, simulator, clock))

@@ -43,7 +43,7 @@ OF_CLOSED = (
     *("messaging_number_words", "messaging_compliance"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
-    *("smpp_sessions", "smpp_numbers", "smpp_users"),
+    *("smpp_sessions", "smpp_numbers", "smpp_users", "messaging_media_settings"),
     *("registration_caps", "registration_numbers", "registration_campaigns", "registration_vettings"),
     *("registration_tollfree", "registration_brands", "registrar_texts"),
     *("trust_evaluations", "trust_endpoints", "trust_entities", "trust_bundles", "trust_documents", "trust_end_users"),

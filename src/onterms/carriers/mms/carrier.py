@@ -132,10 +132,11 @@ class MmsCarrier:
 
     # ---- its life
 
-    async def start(self) -> None:
-        """Learn of the carriers, and follow what the operator changes."""
+    async def start(self, *, works: bool = True) -> None:
+        """Learn of the carriers, and follow what the operator changes; one that does not work knows the routes only."""
         await self._follower.start()
-        self._spawn(self._keep_house())
+        if works:
+            self._spawn(self._keep_house())
 
     async def close(self) -> None:
         """Stop; what is on a connection stays written down, and unknown."""
@@ -185,6 +186,10 @@ class MmsCarrier:
         self._routes = Routes([route for route in routes if route.carrier_sid in self._gates])
 
     # ---- from us to MMSCs
+
+    def has_route(self, recipient: str) -> bool:
+        """Tell whether a recipient is reached."""
+        return bool(self._routes.of(recipient))
 
     async def carried(self, messages: Sequence[OutboundMessage]) -> set[str]:
         """Return which messages are this carrier's: those with files and a route, and those handed over before."""

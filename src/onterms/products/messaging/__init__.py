@@ -1,6 +1,7 @@
 """Messaging: SMS and MMS accepted, sent, received, reported and kept."""
 
 from onterms.products.messaging.api import Api
+from onterms.products.messaging.api.keeping import media_routes
 from onterms.products.messaging.api.opt_out import OptOutApi
 from onterms.products.messaging.api.services import link_routes
 from onterms.products.messaging.api.smpp import SmppApi
@@ -11,6 +12,7 @@ from onterms.products.messaging.service.consent import DeactivationBook, deactiv
 from onterms.products.messaging.service.consent import report as deactivation_report
 from onterms.products.messaging.service.history import MediaLinks
 from onterms.products.messaging.service.inspecting import Guard
+from onterms.products.messaging.service.keeping import Keeping, keeping_of
 from onterms.products.messaging.service.money import Till, note_costs, still_due
 from onterms.products.messaging.service.pool import has_service, long_codes_in
 from onterms.products.messaging.service.receive import Lines
@@ -32,6 +34,7 @@ __all__ = [
     "Desk",
     "Given",
     "Guard",
+    "Keeping",
     "Lines",
     "MediaLinks",
     "OptOutApi",
@@ -48,8 +51,10 @@ __all__ = [
     "fetch_media",
     "files_of",
     "has_service",
+    "keeping_of",
     "link_routes",
     "long_codes_in",
+    "media_routes",
     "moves_of",
     "note_costs",
     "refuse_waiting",

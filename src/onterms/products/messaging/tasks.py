@@ -24,6 +24,7 @@ from onterms.products.messaging.service import (
     choosing,
     deliver,
     inspecting,
+    keeping,
     links,
     money,
     pool,
@@ -136,6 +137,7 @@ class Tasks:
         )
         worker.register(money.SETTLE, self.settle, batch_max=500, concurrency=1, items="ends")
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
+        worker.register(keeping.MEDIA_RETENTION, self.media_retention, batch_max=1, concurrency=1)
         worker.register(smpp.PARTS, self.smpp_submit_parts, batch_max=50)
 
     async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
@@ -347,6 +349,13 @@ class Tasks:
             for job in batch:
                 await desk.give_up(tx, *_key(job), self._at())
             await run.complete(tx, batch)
+
+    async def media_retention(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Remove files that their accounts keep no longer."""
+        for job in batch:
+            async with run.transaction() as tx:
+                await keeping.remove_old(tx, job, self._at())
+                await run.complete(tx, [job])
 
     async def status_callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Call statuses of messages back."""

@@ -1,6 +1,6 @@
 """Which operations of the contract this room serves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from onterms.core.db import Tx
@@ -32,7 +32,14 @@ _MAGIC_SENDER = "+15005550006"
 class Api:
     """The room's operations."""
 
-    def __init__(self, senders: send.Senders, links: MediaLinks, till: money.Till) -> None:
+    def __init__(
+        self,
+        senders: send.Senders,
+        links: MediaLinks,
+        till: money.Till,
+        carries_files: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self._carries_files = carries_files
         self._senders = senders
         self._till = till
         self._links = links
@@ -80,6 +87,7 @@ class Api:
         special = [call for call in calls if prepare.is_special(call.params) and not call.caller.account.test]
         asked = [(call.account.sid, call.params) for call in special]
         found = await prepare.look_up(tx, self._senders, asked) if asked else prepare.Found()
+        found.carries_files = self._carries_files
         for place, call in enumerate(calls):
             try:
                 draft = await self._draft(tx, call, found)

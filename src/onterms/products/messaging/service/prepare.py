@@ -46,6 +46,8 @@ class Found:
     pools: Mapping[tuple[str, str], pool.Pool] = field(default_factory=dict)
     templates: Mapping[tuple[str, str], content.Template] = field(default_factory=dict)
     domains: Mapping[str, Row] = field(default_factory=dict)
+    # Whether any carrier gets files to a recipient.
+    carries_files: Callable[[str], bool] = lambda _: True
 
 
 async def look_up(tx: Tx, senders: send.Senders, asked: Sequence[tuple[str, Mapping[str, Any]]]) -> Found:
@@ -91,7 +93,7 @@ def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_
     if service is None:
         raise errors.UnknownMessagingService(f"The Messaging Service {service_sid} does not exist")
     draft = msgspec.structs.replace(draft, messaging_service_sid=service_sid, send_at=_send_at(params, draft.at))
-    return _by_service(draft, params, service, _shortener(found, draft.account_sid, address_of))
+    return _by_service(draft, params, service, _shortener(found, draft.account_sid, address_of), found.carries_files)
 
 
 def _refuse_fallback(params: Mapping[str, Any]) -> None:
@@ -138,7 +140,13 @@ def _shortener(found: Found, account_sid: str, address_of: Callable[[str], str])
     return Shortener(address_of, found.domains[account_sid])
 
 
-def _by_service(draft: send.Draft, params: Mapping[str, Any], service: pool.Pool, shortener: Shortener) -> send.Draft:
+def _by_service(
+    draft: send.Draft,
+    params: Mapping[str, Any],
+    service: pool.Pool,
+    shortener: Shortener,
+    carries_files: Callable[[str], bool],
+) -> send.Draft:
     settings = service.settings
     changes: dict[str, Any] = {}
     if draft.validity_s is None:
@@ -154,10 +162,12 @@ def _by_service(draft: send.Draft, params: Mapping[str, Any], service: pool.Pool
     draft = msgspec.structs.replace(draft, **changes)
     if not service.senders:
         raise errors.ServiceHasNoSenders("The Messaging Service contains no phone numbers")
-    return _reached(draft, service, shortener)
+    return _reached(draft, service, shortener, carries_files)
 
 
-def _reached(draft: send.Draft, service: pool.Pool, shortener: Shortener) -> send.Draft:
+def _reached(
+    draft: send.Draft, service: pool.Pool, shortener: Shortener, carries_files: Callable[[str], bool]
+) -> send.Draft:
     """Make sure that somebody in the pool reaches the recipient: with files, or else with links to them."""
     wanted = draft.sender
     if wanted and not e164.is_alpha_sender(wanted):
@@ -175,7 +185,8 @@ def _reached(draft: send.Draft, service: pool.Pool, shortener: Shortener) -> sen
     def reach(*, has_media: bool) -> bool:
         return bool(model.fitting(senders, country, has_media=has_media, falls_back_to_long_code=falls_back))
 
-    if reach(has_media=bool(draft.media_urls)):
+    is_turned = bool(draft.media_urls) and service.settings["mms_converter"] and not carries_files(recipient)
+    if not is_turned and reach(has_media=bool(draft.media_urls)):
         return draft
     if draft.media_urls and service.settings["mms_converter"] and reach(has_media=False):
         # Twilio docs, MMS Converter: where no MMS gets through, an SMS leads to the files.

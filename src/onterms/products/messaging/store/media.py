@@ -106,3 +106,37 @@ async def delete_media(tx: Tx, account_sid: str, message_sid: str, sid: str) -> 
         sid,
     )
     return changed > 0
+
+
+async def media_settings(tx: Tx, account_sid: str) -> Row | None:
+    """Return how an account keeps its files, where it said so."""
+    return await tx.fetchrow("SELECT * FROM messaging_media_settings WHERE account_sid = $1", account_sid)
+
+
+async def save_media_settings(
+    tx: Tx, account_sid: str, requires_auth: bool, retention_days: int | None, run: str, at: datetime
+) -> None:
+    """Store how an account keeps its files."""
+    await tx.execute(
+        """INSERT INTO messaging_media_settings (account_sid, requires_auth, retention_days, run, date_updated)
+           VALUES ($1, $2, $3, $4, $5)
+           ON CONFLICT (account_sid) DO UPDATE SET requires_auth = excluded.requires_auth,
+               retention_days = excluded.retention_days, run = excluded.run, date_updated = excluded.date_updated""",
+        account_sid,
+        requires_auth,
+        retention_days,
+        run,
+        at,
+    )
+
+
+async def delete_media_before(tx: Tx, account_sid: str, before: datetime, limit: int) -> int:
+    """Remove an account's files from before a moment, as many as asked for; return how many there were."""
+    return await tx.execute(
+        """DELETE FROM message_media WHERE account_sid = $1 AND (message_sid, sid) IN (
+               SELECT message_sid, sid FROM message_media WHERE account_sid = $1 AND date_created < $2
+               ORDER BY date_created LIMIT $3)""",
+        account_sid,
+        before,
+        limit,
+    )
