@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mmsc import WAIT_S, Mmsc, submit_rsp
 
-from onterms.carriers.mms import MmsApi, MmsCarrier, api, door, model
+from onterms.carriers.mms import MmsApi, MmsCarrier, api, model, opening
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database, Tx
 from onterms.core.errors import InvalidParameter
@@ -417,7 +417,7 @@ class TestSettings:
             row = await tx.fetchrow("SELECT * FROM mms_carriers WHERE sid = $1", sid)
         assert (shown.vas_id, shown.has_password, shown.has_inbound_password) == ("new", True, True)
         assert "secret" not in repr(shown)
-        carrier = door.carrier_of(bench.vault, row)
+        carrier = opening.carrier_of(bench.vault, row)
         assert (carrier.password, carrier.inbound_password) == ("secret one", "secret two")
         assert "secret" not in repr(carrier)
 

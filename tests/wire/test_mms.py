@@ -5,8 +5,10 @@ import hashlib
 import io
 import queue
 import random
+import smtplib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -446,3 +448,45 @@ def test_a_signed_link_expires_with_the_clock_and_cannot_be_made_longer(clock_se
     later = int((datetime.now(UTC) + timedelta(days=400)).timestamp())
     longer = link.partition("?")[0] + f"?expires={later}&" + link.partition("&")[2]
     assert requests.get(longer, timeout=WAIT_S).status_code == 403
+
+
+def test_a_peer_sends_by_mail_and_the_webhook_hears_it(start_server: Any, webhook: Any) -> None:
+    with start_server({"ONTERMS_MM4_PORT": "0"}) as server:
+        account = server.make_account()
+        webhook.trust(account)
+        client = requests.post(
+            account.url(f"/IncomingPhoneNumbers/{account.number_sid}.json"),
+            data={"SmsUrl": webhook.answers("/mail", ("", 204, {}))},
+            auth=account.auth,
+            timeout=WAIT_S,
+        )
+        assert client.status_code == 200
+        server.operator(
+            "/operator/v1/MmsCarriers",
+            {
+                "name": "peer",
+                "url": "smtp://127.0.0.1:9",
+                "protocol": "mm4",
+                "mail_from": "mm4@us.example",
+                "mail_domain": "them.example",
+                "inbound_addresses": ["127.0.0.0/8"],
+            },
+        )
+        mail = EmailMessage()
+        mail["From"] = f"{ABROAD}/TYPE=PLMN@them.example"
+        mail["To"] = f"{account.number}/TYPE=PLMN@us.example"
+        for name, value in (
+            ("3GPP-MMS-Version", "6.10.0"),
+            ("Message-Type", "MM4_forward.REQ"),
+            ("Transaction-ID", "t1"),
+            ("Message-ID", "m1@them.example"),
+            ("Ack-Request", "No"),
+        ):
+            mail[f"X-Mms-{name}"] = value
+        mail.set_content("From another network")
+        mail.add_attachment(DOT, "image", "png")
+        host, _, port = server.env["ONTERMS_MM4"].partition(":")
+        with smtplib.SMTP(host, int(port), timeout=WAIT_S) as peer:
+            peer.sendmail("mm4@them.example", ["mm4@us.example"], mail.as_bytes())
+        fields = webhook.heard("/mail").fields
+        assert (fields["From"], fields["Body"], fields["NumMedia"]) == (ABROAD, "From another network", "1")

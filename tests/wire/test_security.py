@@ -213,7 +213,7 @@ class TestHostileValues:
     def test_media_link_for_another_file_is_refused(
         self, server: Any, fresh_account: Any, handset: Any, webhook: Any
     ) -> None:
-        url = webhook.file("a.txt", b"text", "text/plain")
+        url = webhook.file("a.vcf", b"BEGIN:VCARD", "text/vcard")
         requests.post(
             fresh_account.url("/Messages.json"),
             data={"To": handset.number, "From": fresh_account.number, "MediaUrl": url},
@@ -222,7 +222,7 @@ class TestHostileValues:
         )
         [received] = handset.messages()
         [link] = received["media_urls"]
-        assert requests.get(link, timeout=WAIT_S).content == b"text"
+        assert requests.get(link, timeout=WAIT_S).content == b"BEGIN:VCARD"
         other = re.sub(r"/ME[0-9a-f]{32}", "/ME" + "0" * 32, link)
         later = re.sub(r"expires=(\d+)", r"expires=9\1", link)
         assert [requests.get(forged, timeout=WAIT_S).status_code for forged in (other, later)] == [403, 403]

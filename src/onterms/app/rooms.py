@@ -35,7 +35,7 @@ from onterms.app.settings import Settings
 from onterms.app.smpp_door import SmppDoor, SmppPorts, smpp_context
 from onterms.business import accounts, rehearsal, suspension
 from onterms.business.notices import Letterhead
-from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor
+from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor, MmsMailDoor
 from onterms.carriers.registrar import SimulatedNetworks
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
 from onterms.carriers.smpp import SmppApi, SmppCarrier
@@ -155,6 +155,7 @@ class House:
         self._is_ready = False
         self.doors: Doors | None = None
         self.smpp_ports: SmppPorts | None = None
+        self.mm4_port: int | None = None
 
     async def start(self) -> None:
         """Bring everything up, or take down again what was.
@@ -423,6 +424,10 @@ class House:
             any_port=settings.port == 0,
         )
         self._stack.push_async_callback(smpp.stop, STOP_GRACE_S)
+        if settings.mm4_port is not None:
+            mail = MmsMailDoor(self._mms_door, self.clock, settings.host)
+            self.mm4_port = await mail.start(settings.host, settings.mm4_port)
+            self._stack.push_async_callback(mail.stop)
         ports = self.doors.ports
         if settings.public_url is None:
             links.base_url = f"http://{settings.host}:{ports.http}"
@@ -449,6 +454,8 @@ class House:
         if self.smpp_ports is not None:
             values["ONTERMS_SMPP"] = f"{self.settings.host}:{self.smpp_ports.plain}"
             values["ONTERMS_SMPP_TLS"] = f"{self.settings.host}:{self.smpp_ports.tls}"
+        if self.mm4_port is not None:
+            values["ONTERMS_MM4"] = f"{self.settings.host}:{self.mm4_port}"
         path = self.settings.env_file
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ ONTERMS_CLAMD       clamd that looks through media: the path of its socket or HO
                     EICAR test file is known. While it cannot be asked, media waits; nothing passes unseen.
 ONTERMS_SMPP_PORT   port of the SMPP server (2775), with ONTERMS_SMPP_TLS_PORT (3550)
 ONTERMS_SMPP_TLS_CERT  the certificate that its TLS port shows (PEM), with ONTERMS_SMPP_TLS_KEY; else the local CA's
+ONTERMS_MM4_PORT    port for mail of MMS peers (MM4); without it none listens
 ONTERMS_SENDER_REGISTRATION  1: US traffic of unregistered senders ends as carriers end it (30032 to 30035); 0: it goes
                     out. 0 in a sandbox, else 1
 ONTERMS_GEO         a CSV of networks with country and subdivision, for who may not sign in or call from where
@@ -84,6 +85,8 @@ class Settings:
     # None: the usual ports of SMPP, or any free ones where those are taken.
     smpp_port: int | None = None
     smpp_tls_port: int | None = None
+    # None: no peer sends MMS by mail.
+    mm4_port: int | None = None
     # Files of a certificate and its key; without them the local authority certifies.
     smpp_certificate: tuple[Path, Path] | None = None
     dsn: str | None = None
@@ -147,6 +150,7 @@ def from_environment(environment: Mapping[str, str] | None = None, *, roles: fro
         smpp_port=_port(env, "ONTERMS_SMPP_PORT"),
         smpp_tls_port=_port(env, "ONTERMS_SMPP_TLS_PORT"),
         smpp_certificate=_smpp_certificate(env),
+        mm4_port=_port(env, "ONTERMS_MM4_PORT"),
         dsn=env.get("ONTERMS_DSN") or None,
         sandbox=sandbox,
         public_url=env.get("ONTERMS_PUBLIC_URL") or None,

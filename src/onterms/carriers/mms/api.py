@@ -9,9 +9,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from onterms.carriers.mms import store
-from onterms.carriers.mms.carrier import carrier_of
 from onterms.carriers.mms.client import tls_of
 from onterms.carriers.mms.model import CarrierRow, CarrierSettings, Release, Route, StatusCode
+from onterms.carriers.mms.opening import carrier_of
 from onterms.core.db import Row, Tx
 from onterms.core.errors import ConfigError, InvalidParameter, NotFound
 from onterms.core.ids import new_sid
@@ -24,6 +24,8 @@ _BASE: Final = "/operator/v1"
 _Name = Annotated[str, Meta(min_length=1, max_length=64)]
 _Url = Annotated[str, Meta(min_length=8, max_length=2048)]
 _Word = Annotated[str, Meta(max_length=64)]
+_Mail = Annotated[str, Meta(pattern=r"^([A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190})?$")]
+_Domain = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]{0,190}$")]
 _Secret = Annotated[str, Meta(max_length=256)]
 _Pem = Annotated[str, Meta(max_length=65_536)]
 _Wait = Annotated[float, Meta(ge=0.1, le=3600)]
@@ -43,6 +45,9 @@ class MmsCarrierChange(Shape):
     name: _Name | UnsetType = UNSET
     url: _Url | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    protocol: Literal["mm7", "mm4"] | UnsetType = UNSET
+    mail_from: _Mail | UnsetType = UNSET
+    mail_domain: _Domain | UnsetType = UNSET
     auth: _Auth | UnsetType = UNSET
     username: _Word | UnsetType = UNSET
     password: _Secret | UnsetType = UNSET
@@ -87,6 +92,9 @@ class MmsCarrierShown(Shape):
     name: str
     url: str
     enabled: bool
+    protocol: Literal["mm7", "mm4"]
+    mail_from: str
+    mail_domain: str
     auth: _Auth
     username: str
     has_password: bool
@@ -286,12 +294,15 @@ def _check(carrier: CarrierRow) -> None:
     settings = carrier.settings
     try:
         url = urlsplit(settings.url)
-        is_usable = url.scheme in ("http", "https") and bool(url.hostname) and "@" not in url.netloc
+        schemes = ("http", "https") if settings.protocol == "mm7" else ("smtp", "smtps")
+        is_usable = url.scheme in schemes and bool(url.hostname) and "@" not in url.netloc
         is_usable = is_usable and settings.url.isprintable() and " " not in settings.url and url.port != 0
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise InvalidParameter("'url' must be http or https, with a host and without credentials")
+        raise InvalidParameter("'url' must be http(s), or smtp(s) for mm4, with a host and without credentials")
+    if settings.protocol == "mm4" and not (settings.mail_from and settings.mail_domain):
+        raise InvalidParameter("'protocol' mm4 needs 'mail_from' and 'mail_domain'")
     for name in ("username", "inbound_username", "vasp_id", "vas_id", "service_code", "message_class"):
         text = getattr(settings, name)
         # RFC 7617 2: a colon ends the user's name.

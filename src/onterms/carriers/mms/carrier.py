@@ -27,7 +27,9 @@ import msgspec
 from onterms.carriers.mms import model, store
 from onterms.carriers.mms.client import Answered, Client, Lost, NotTaken, TooLarge
 from onterms.carriers.mms.fitting import Unfit, fit
+from onterms.carriers.mms.mailing import forward_of, plmn, send
 from onterms.carriers.mms.model import NAME, CarrierRow, Route, Routes
+from onterms.carriers.mms.opening import carrier_of
 from onterms.carriers.mms.reports import receipt_of, take_kept
 from onterms.core.clock import Clock
 from onterms.core.db import Database, Row
@@ -310,16 +312,6 @@ class MmsCarrier:
             request = await self._prepared(gate.carrier, message)
         except Unfit as unfit:
             return Refused(unfit.code, unfit.reason, NAME)
-        dialect = mm7.Dialect(
-            mm7.RELEASES + settings.release, settings.version, settings.prefixed, settings.sender == "text"
-        )
-        content_type, body = mm7.encode(
-            request,
-            dialect,
-            boundary=f"onterms-{secrets.token_hex(16)}",
-            has_smil=settings.smil,
-            is_base64=not settings.binary,
-        )
         new = store.NewSent(
             message.sid,
             message.account_sid,
@@ -331,7 +323,12 @@ class MmsCarrier:
         turn.has_begun = True
         async with self._database.transaction() as tx:
             await store.put(tx, new, self._clock.now())
-        result = await gate.client.post(content_type, body)
+        if settings.protocol == "mm4":
+            forward = forward_of(gate.carrier, message.sid, message.sender, message.recipient, request)
+            to = plmn(message.recipient, settings.mail_domain)
+            result = await send(gate.carrier, forward, to, self._clock.now())
+        else:
+            result = await gate.client.post(*_encoded(settings, request))
         if isinstance(result, Answered):
             return await self._answered(turn, result.message)
         if isinstance(result, TooLarge):
@@ -486,20 +483,12 @@ class MmsCarrier:
             await self._sink.receipts_arrived(tx, receipts)
 
 
-def carrier_of(vault: Vault, row: Row) -> CarrierRow:
-    """Return a carrier with its secrets.
-
-    Raises: ConfigError, ValidationError.
-    """
-
-    def opened(name: str) -> str:
-        return vault.unseal(row[name], f"{row['sid']} {name}") if row[name] else ""
-
-    return CarrierRow(
-        row["sid"],
-        row["name"],
-        store.settings_of(row),
-        opened("password"),
-        opened("inbound_password"),
-        opened("tls_key"),
+def _encoded(settings: model.CarrierSettings, request: mm7.SubmitReq) -> tuple[str, bytes]:
+    namespace = mm7.RELEASES + settings.release
+    return mm7.encode(
+        request,
+        mm7.Dialect(namespace, settings.version, settings.prefixed, settings.sender == "text"),
+        boundary=f"onterms-{secrets.token_hex(16)}",
+        has_smil=settings.smil,
+        is_base64=not settings.binary,
     )

@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 
 from onterms.carriers.mms import model, store
-from onterms.carriers.mms.carrier import carrier_of
 from onterms.carriers.mms.model import NAME, CarrierRow
+from onterms.carriers.mms.opening import carrier_of
 from onterms.carriers.mms.reports import match
 from onterms.carriers.mms.store import KeptReport
 from onterms.core.clock import Clock
@@ -27,7 +27,7 @@ from onterms.core.errors import ConfigError, Forbidden, NotFound, Refusal, Unava
 from onterms.core.vault import Vault
 from onterms.engines.api.own import OwnReply, OwnRequest, OwnRoute
 from onterms.ports.message_carrier import InboundMedia, InboundMessage, MessageSink
-from onterms.protocols import mm7
+from onterms.protocols import mm4, mm7
 from onterms.protocols.mime import sniff
 
 _log = logging.getLogger("onterms.mms")
@@ -99,10 +99,65 @@ class MmsDoor:
         refused = mm7.ErrorRsp(transaction_id=message.transaction_id, status=_UNSUPPORTED, is_ours=True)
         return _reply(refused, dialect)
 
+    async def peer(self, address: str) -> CarrierRow | None:
+        """Return the carrier that connects by mail from an address."""
+        async with self._database.snapshot() as tx:
+            rows = await store.carriers(tx)
+        for row in rows:
+            settings = store.settings_of(row)
+            is_peer = settings.protocol == "mm4" and settings.enabled
+            if is_peer and _is_among(address, settings.inbound_addresses):
+                try:
+                    return carrier_of(self._vault, row)
+                except ConfigError as error:
+                    _log.error("carrier %s cannot be used: %s", row["name"], error)
+        return None
+
+    async def take_mail(self, carrier: CarrierRow, message: mm4.Message) -> tuple[mm4.Response | None, bool]:
+        """Take what a peer sends by mail; return what to answer, and whether it has to come again."""
+        if isinstance(message, mm4.ForwardReq):
+            as_delivered = mm7.DeliverReq(
+                transaction_id=message.transaction_id,
+                sender=message.sender,
+                recipients=message.recipients,
+                files=message.files,
+                linked_id=message.message_id,
+                subject=message.subject,
+                sent_at=message.sent_at,
+            )
+            status = await self._deliver(carrier, as_delivered)
+            word = mm4.OK if status.is_success else "Error-sending-address-unresolved"
+            return mm4.response_to(message, word), status is _BUSY
+        if isinstance(message, mm4.DeliveryReportReq | mm4.ReadReplyReportReq):
+            mm_status = message.mm_status if isinstance(message, mm4.DeliveryReportReq) else "Read"
+            report = mm7.DeliveryReportReq(
+                transaction_id=message.transaction_id,
+                message_id=message.message_id,
+                recipient=message.recipient,
+                sender=message.sender,
+                mm_status=mm_status,
+                at=message.at,
+            )
+            await self._report(carrier, report)
+            return mm4.response_to(message), False
+        if isinstance(message, mm4.ForwardRes) and message.status != mm4.OK:
+            await self._not_forwarded(carrier, message)
+        # Other responses say that reports of ours were taken, and we make none.
+        return None, False
+
+    async def _not_forwarded(self, carrier: CarrierRow, answer: mm4.ForwardRes) -> None:
+        now = self._clock.now()
+        code = model.forward_code(carrier.settings, answer.status)
+        kept = KeptReport(carrier.sid, answer.message_id, "", "", "undelivered", code, now)
+        async with self._database.transaction() as tx:
+            receipt = await match(tx, kept, now)
+            if receipt is not None:
+                await self._sink.receipts_arrived(tx, [receipt])
+
     async def _carrier(self, sid: str) -> CarrierRow:
         async with self._database.snapshot() as tx:
             row = await store.carrier(tx, sid)
-        if row is not None:
+        if row is not None and store.settings_of(row).protocol == "mm7":
             try:
                 carrier = carrier_of(self._vault, row)
             except (ConfigError, msgspec.ValidationError) as error:

@@ -29,6 +29,11 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     enabled: bool = True
+    # By MM7 over HTTP, or by MM4 over mail: then `url` is smtp://HOST:PORT or smtps://HOST:PORT.
+    protocol: Literal["mm7", "mm4"] = "mm7"
+    # MM4: our own address there, to which answers come, and the domain that numbers get.
+    mail_from: str = ""
+    mail_domain: str = ""
     auth: Literal["none", "basic", "digest"] = "basic"
     username: str = ""
     # PEMs: the authorities that may vouch for the MMSC (empty is the system's), and our own certificate.
@@ -174,12 +179,23 @@ _ENDS: Final[Mapping[str, int | None]] = {
     "notsupported": 30011,
     "systemerror": 30008,
 }
+# What MM4_forward.RES says of a message that its peer does not take: TS 23.140 8.4.4.9; the choice is ours.
+_FORWARD_REFUSALS: Final[Mapping[str, int]] = {
+    "Error-service-denied": 30004,
+    "Error-sending-address-unresolved": 30005,
+    "Error-content-not-accepted": 30019,
+}
 _INTERIM: Final = frozenset({"forwarded", "deferred", "indeterminate", "deleted", "acceptance", "accepted"})
 
 
 def refusal_code(settings: CarrierSettings, status: int) -> int:
     """Return the code with which a refused message fails."""
     return settings.error_codes.get(str(status)) or _REFUSALS.get(status, UNKNOWN_ERROR)
+
+
+def forward_code(settings: CarrierSettings, status: str) -> int:
+    """Return the code with which a message fails that was forwarded and not taken."""
+    return settings.error_codes.get(status) or _FORWARD_REFUSALS.get(status, UNKNOWN_ERROR)
 
 
 def end_of(settings: CarrierSettings, mm_status: str) -> tuple[Literal["delivered", "undelivered"], int | None] | None:

@@ -19,6 +19,7 @@ from onterms.protocols.mm4.messages import (
     Request,
     Response,
 )
+from onterms.protocols.mm4.session import Mail, MailSession
 
 __all__ = [
     "MAIL_BYTES_MAX",
@@ -30,6 +31,8 @@ __all__ = [
     "ForwardReq",
     "ForwardRes",
     "MM4Error",
+    "Mail",
+    "MailSession",
     "Message",
     "ReadReplyReportReq",
     "ReadReplyReportRes",
