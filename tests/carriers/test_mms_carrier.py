@@ -11,17 +11,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from mmsc import WAIT_S, Mmsc, submit_rsp
+from mmsc import WAIT_S, Mmsc, deliver, submit_rsp
 
-from onterms.carriers.mms import MmsApi, MmsCarrier, api, model, opening
+from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor, api, door, model, opening
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database, Tx
-from onterms.core.errors import InvalidParameter
+from onterms.core.errors import Forbidden, InvalidParameter, NotFound, Unavailable
 from onterms.core.vault import Vault
 from onterms.engines.api.own import OwnRequest
 from onterms.engines.imaging import Studio
 from onterms.ports.media import PictureRefused, StoredFile
 from onterms.ports.message_carrier import (
+    InboundMessage,
     OutboundMessage,
     Receipt,
     Refused,
@@ -42,6 +43,8 @@ class Sink:
     def __init__(self) -> None:
         self.receipts: asyncio.Queue[Receipt] = asyncio.Queue()
         self.returned: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        self.messages: list[InboundMessage] = []
+        self.is_down = False
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         for receipt in receipts:
@@ -52,10 +55,13 @@ class Sink:
             self.returned.put_nowait(message)
 
     async def look_through(self, messages: Any) -> Any:
+        if self.is_down:
+            raise Unavailable("The scanner cannot be asked")
         return messages
 
-    async def messages_arrived(self, tx: Tx, messages: Any) -> list[str | None]:
-        raise AssertionError("nothing is brought here")
+    async def messages_arrived(self, tx: Tx, messages: Sequence[InboundMessage]) -> list[str | None]:
+        self.messages += messages
+        return ["MM1"] * len(messages)
 
     async def receipt(self) -> Receipt:
         async with asyncio.timeout(WAIT_S):
@@ -386,6 +392,78 @@ class TestFollowing:
         assert (row["sid"], row["is_lost"]) == (message.sid, True)
         await got(mmsc)
         assert len(mmsc.seen) == 1
+
+
+class TestDoor:
+    """What an MMSC brings, beside what the wire tests see."""
+
+    async def bring(self, bench: Bench, sid: str, files: Sequence[tuple[str, bytes]], **options: Any) -> Any:
+        kind, body = deliver("+447700900123", "+14155550123", files, **options)
+        request = OwnRequest(
+            "POST",
+            {"sid": sid},
+            {},
+            {},
+            bench.clock.now(),
+            headers={
+                b"content-type": kind.encode(),
+                **({} if not (shown := self.shown) else {b"authorization": shown}),
+            },
+            raw_body=body,
+            peer=self.peer,
+        )
+        door = MmsDoor(bench.database, bench.clock, bench.vault, bench.sink)
+        [route] = door.routes()
+        assert route.before_body is not None and route.free_handler is not None
+        await route.before_body(request)
+        return await route.free_handler(request)
+
+    peer, shown = "10.1.2.3", b""
+
+    async def test_while_the_scanner_is_down_the_mmsc_has_to_come_again(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc, inbound_addresses=["10.0.0.0/8"])
+        bench.sink.is_down = True
+        reply = await self.bring(bench, sid, [("image/png", PNG)])
+        found = mm7.decode(reply.content_type, reply.raw).message
+        assert (reply.status, found) == (
+            503,
+            mm7.DeliverRsp(transaction_id="deliver-1", status=mm7.Status(4006, "Service unavailable")),
+        )
+        assert bench.sink.messages == []
+
+    async def test_a_long_text_is_a_file_as_well_and_has_no_nul(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc, inbound_addresses=["10.1.2.3"])
+        await self.bring(bench, sid, [("text/plain", b"a\0b" * 1000), ("image/png", PNG)])
+        [message] = bench.sink.messages
+        assert message.body == ("ab" * 1000)[:1600]
+        assert [(file.content_type, len(file.data)) for file in message.media] == [
+            ("text/plain", 2000),
+            ("image/png", len(PNG)),
+        ]
+
+    async def test_a_subject_stands_for_a_text_that_is_not_there(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc, inbound_addresses=["10.1.2.3"])
+        await self.bring(bench, sid, [("image/png", PNG)], subject="A dog")
+        assert bench.sink.messages[0].body == "A dog"
+
+    async def test_another_address_is_refused_before_its_body_is_read(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc, inbound_addresses=["10.1.2.4"])
+        with pytest.raises(Forbidden):
+            await self.bring(bench, sid, [("image/png", PNG)])
+
+    async def test_a_password_is_asked_for_also_from_a_known_address(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc, inbound_addresses=["10.1.2.3"], inbound_username="m", inbound_password="w")
+        for shown in (b"", b"Basic bTp4", b"Basic %%%", b"Bearer bTp3"):
+            self.shown = shown
+            with pytest.raises(door.Unauthorised):
+                await self.bring(bench, sid, [("image/png", PNG)])
+        self.shown = b"Basic bTp3"
+        assert (await self.bring(bench, sid, [("image/png", PNG)])).status == 200
+
+    async def test_a_carrier_that_is_switched_off_is_not_there(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc, inbound_addresses=["10.1.2.3"], enabled=False)
+        with pytest.raises(NotFound):
+            await self.bring(bench, sid, [("image/png", PNG)])
 
 
 class TestSettings:

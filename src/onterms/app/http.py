@@ -198,10 +198,15 @@ class Edge:
         caller, operator = await self._who(route, headers, local)
         if caller is not None and self._require_place is not None:
             await self._require_place(caller, incoming.peer)
+        parts = {name: unquote(value).replace("\0", "\ufffd") for name, value in match.groupdict().items()}
+        if route.before_body is not None:
+            await route.before_body(
+                OwnRequest(method, parts, {}, {}, self._clock.now(), headers=headers, peer=incoming.peer)
+            )
         body = await _read_body(incoming, route.body_bytes_max)
         request = OwnRequest(
             method=method,
-            path={name: unquote(value).replace("\0", "\ufffd") for name, value in match.groupdict().items()},
+            path=parts,
             query=dict(decode_pairs(incoming.query)),
             body=_form(body, headers) if route.takes_form else {} if route.takes_any else _json_object(body),
             at=self._clock.now(),

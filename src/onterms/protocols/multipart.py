@@ -73,7 +73,8 @@ def decode_text(data: bytes, charset: str) -> str:
         text = data.decode(charset if _is_charset(charset) else "utf-8")
     except (UnicodeDecodeError, LookupError):
         text = data.decode("utf-8", "replace")
-    return text.removeprefix("\ufeff")
+    # No text has a NUL, and no database keeps one.
+    return text.removeprefix("\ufeff").replace("\0", "")
 
 
 # Other names of Python's codecs are no character sets.
@@ -193,7 +194,9 @@ def _headers(data: bytes) -> tuple[dict[str, str], int]:
         at = min(end + 1, len(data))
         if not line:
             return fields, at
-        text = line.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode("utf-8")
+        text = line.replace(b"\0", b"").decode("utf-8", "replace")
+        if not text:
+            continue
         if text[0] in " \t":
             # RFC 5322 2.2.3: a line that begins with a space continues the one before.
             if name:

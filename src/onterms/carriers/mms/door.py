@@ -37,6 +37,8 @@ _ADDRESS_NOT_FOUND: Final = mm7.Status(2003, "Address not found")
 _UNSUPPORTED: Final = mm7.Status(4003, "Unsupported operation")
 _BUSY: Final = mm7.Status(4006, "Service unavailable")
 _SUBJECT_CHARS_MAX: Final = 256
+# Twilio docs, Messages resource: what a Body may have.
+BODY_CHARS_MAX: Final = 1600
 
 
 class Unauthorised(Refusal):
@@ -65,17 +67,22 @@ class MmsDoor:
                 free_handler=self.take,
                 body_bytes_max=mm7.BODY_BYTES_MAX,
                 takes_any=True,
+                before_body=self.admit,
                 summary="Take a report or a message from an MMSC",
             )
         ]
 
-    async def take(self, request: OwnRequest) -> OwnReply:
-        """Take what an MMSC brings.
+    async def admit(self, request: OwnRequest) -> None:
+        """Let a carrier's MMSC in; nobody else has megabytes read.
 
         Raises: NotFound, Unauthorised, Forbidden.
         """
         carrier = await self._carrier(request.path["sid"])
         authorise(carrier, request.headers.get(b"authorization", b""), request.peer)
+
+    async def take(self, request: OwnRequest) -> OwnReply:
+        """Take what an MMSC brings that was let in. Raises: NotFound."""
+        carrier = await self._carrier(request.path["sid"])
         content_type = request.headers.get(b"content-type", b"").decode("latin-1")
         try:
             decoded = mm7.decode(content_type, request.raw_body)
@@ -211,6 +218,10 @@ def inbound_of(carrier: CarrierRow, message: mm7.DeliverReq, at: datetime) -> li
     # A subject says what the text would; beside one it is a line that phones add by themselves.
     body = text or message.subject[:_SUBJECT_CHARS_MAX]
     media = tuple(InboundMedia(sniff(file.data, file.content_type), file.data) for file in files if file.data)
+    if len(body) > BODY_CHARS_MAX:
+        # The whole of it is a file, then.
+        media = (InboundMedia("text/plain", body.encode()), *media)
+        body = body[:BODY_CHARS_MAX]
     sender = model.number_of(settings, message.sender)
     recipients = [model.number_of(settings, each) for each in message.recipients if not each.is_shown_only]
     name = _name_of(message)

@@ -145,6 +145,8 @@ class OwnRoute:
     takes_form: bool = False
     # A body of any kind, which the handler reads in `raw_body`.
     takes_any: bool = False
+    # Asked before anything of the body is read, with a request that has none: it raises for who may not send one.
+    before_body: Callable[[OwnRequest], Awaitable[None]] | None = None
     takes: Mapping[str, Any] | None = None
     answers: Mapping[str, Any] | None = None
     room: str = field(init=False, default="")
