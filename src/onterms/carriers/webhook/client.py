@@ -332,7 +332,7 @@ class WebhookClient:
             f"I-Twilio-Idempotency-Token: {callback.idempotency_token}\r\n{kind}{SIGNATURE_HEADER}: {signature}\r\n"
             f"{cookies}{length}"
         )
-        # One in a value would begin a header, or a request, of somebody else's making.
+        # A line break in a value would begin a header, or a request, of somebody else's making.
         lines = _LINES + bool(kind) + bool(cookies) + bool(length)
         assert head.count("\n") == lines == head.count("\r"), "no header holds a line break"
         return url, head, body
