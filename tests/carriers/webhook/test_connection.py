@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from onterms.carriers.webhook import AddressPolicy, WebhookClient
 from onterms.carriers.webhook.auth import answer_challenge
-from onterms.carriers.webhook.connection import HEAD_BYTES_MAX
+from onterms.carriers.webhook.connection import HEAD_BYTES_MAX, Connection, Disconnected
 from onterms.core.clock import SystemClock
 from onterms.ports.callback import TWIML_BYTES_MAX, Callback
 
@@ -520,6 +520,27 @@ class TestEnds:
             await client.close()
             answer = await asyncio.wait_for(call, 5)
         assert (answer.status, answer.error_code, served.connections) == (None, 11205, 1)
+
+    async def test_connection_that_ends_before_any_request_is_told_of(self) -> None:
+        lost: list[Connection] = []
+        is_lost = asyncio.Event()
+
+        def note(connection: Connection) -> None:
+            lost.append(connection)
+            is_lost.set()
+
+        async def closing(peer: Peer) -> None:
+            peer.reset()
+
+        async with serving(closing) as served:
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(lambda: Connection(loop, note), "127.0.0.1", served.port)
+            await asyncio.wait_for(is_lost.wait(), 5)
+            # Whoever dialled it may not have heard yet, and writes.
+            answer = connection.request(b"GET / HTTP/1.1\r\n\r\n", 100, 1.0, loop.time() + 1)
+            with pytest.raises(Disconnected):
+                await answer
+        assert lost == [connection] and not connection.is_usable
 
 
 class Names(AbstractResolver):

@@ -141,8 +141,9 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        response = self._response
         if self._waiting is not None:
+            # Otherwise there may have been no request yet: its call was cancelled while this was being opened.
+            response = self._response
             if response is None:
                 self._fail(Disconnected())
             elif exc is None and _ends_with_the_connection(response):
