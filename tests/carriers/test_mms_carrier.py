@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mmsc import WAIT_S, Mmsc, deliver, submit_rsp
 
-from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor, api, door, model, opening
+from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor, api, door, model, opening, reports, store
 from onterms.core.clock import VirtualClock
 from onterms.core.db import Database, Tx
 from onterms.core.errors import Forbidden, InvalidParameter, NotFound, Unavailable
@@ -261,6 +261,48 @@ class TestSubmitting:
         receipt = await bench.sink.receipt()
         assert (receipt.message_sid, receipt.state, receipt.code) == (message.sid, "failed", model.TIMED_OUT)
         assert await bench.rows() == []
+
+    @pytest.mark.parametrize(("later_s", "is_at_once"), [(0, False), (400, True)])
+    async def test_a_report_for_a_message_that_nobody_marked_as_lost_counts_in_the_end(
+        self, bench: Bench, mmsc: Mmsc, later_s: int, is_at_once: bool
+    ) -> None:
+        sid = await bench.add(mmsc, ambiguous_s=600)
+        message = bench.message()
+        async with bench.database.transaction() as tx:
+            # As a crash leaves it while its answer is awaited and nobody asks again.
+            new = store.NewSent(message.sid, ACCOUNT, sid, "14155550123", "19075550100")
+            await store.put(tx, new, bench.clock.now())
+        bench.clock.hold(bench.clock.now() + timedelta(seconds=later_s))
+        async with bench.database.transaction() as tx:
+            at = bench.clock.now()
+            told = store.KeptReport(sid, "name", "14155550123", "19075550100", "delivered", None, at)
+            found = await reports.match(tx, told, at)
+        assert (found is not None) is is_at_once
+        async with bench.running() as carrier:
+            bench.clock.hold(bench.clock.now() + timedelta(seconds=601))
+            await carrier.sweep()
+        if found is None:
+            found = await bench.sink.receipt()
+        assert (found.message_sid, found.state) == (message.sid, "delivered")
+        assert await bench.rows() == [] and bench.sink.receipts.empty()
+
+    async def test_a_read_report_ends_the_message_of_its_name_and_no_other(self, bench: Bench, mmsc: Mmsc) -> None:
+        sid = await bench.add(mmsc)
+        mmsc.answer = lambda submitted: mmsc.take(submitted) if submitted.number == 1 else None
+        async with bench.running() as carrier:
+            named, lost = bench.message(), bench.message()
+            await one(carrier, named)
+            await one(carrier, lost)
+            found = []
+            for name in ("another's", f"mmsc-{named.sid}", f"mmsc-{named.sid}"):
+                told = store.KeptReport(sid, name, "", "19075550100", "delivered", None, bench.clock.now())
+                async with bench.database.transaction() as tx:
+                    found.append(await reports.match(tx, told, bench.clock.now(), is_first=False))
+            assert [each and each.message_sid for each in found] == [None, named.sid, None]
+            # What came for others before does not speak for one that went out later.
+            await one(carrier, bench.message())
+        assert len(await bench.rows()) == 2
+        assert bench.sink.receipts.empty()
 
     @pytest.mark.parametrize(
         ("answer", "outcome"),

@@ -16,7 +16,7 @@ Reports and messages come through door.py, in whatever process listens; what bot
 import asyncio
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -32,7 +32,7 @@ from onterms.carriers.mms.model import NAME, CarrierRow, Route, Routes
 from onterms.carriers.mms.opening import carrier_of
 from onterms.carriers.mms.reports import receipt_of, take_kept
 from onterms.core.clock import Clock
-from onterms.core.db import Database, Row
+from onterms.core.db import Database, Row, Tx
 from onterms.core.errors import ConfigError
 from onterms.core.following import Follower
 from onterms.core.vault import Vault
@@ -56,7 +56,8 @@ PATIENCE_S: Final = 2.0
 KEEPING_S: Final = 30.0
 # Carriers give up after three days at most, and their reports come a little later.
 REPORT_AFTER: Final = timedelta(days=7)
-REPORT_KEPT: Final = timedelta(hours=1)
+# A report waits for the name of its message, or until that counts as lost.
+REPORT_KEPT: Final = timedelta(days=1)
 SWEEP_MAX: Final = 500
 # A message that was given back is back within seconds.
 PREPARED_KEPT_S: Final = 300.0
@@ -474,11 +475,16 @@ class MmsCarrier:
             await store.forget_reports(tx, at - REPORT_KEPT)
             await store.forget_without_report(tx, at - REPORT_AFTER)
 
-    async def _give_up(self, tx: Any, rows: Sequence[Mapping[str, Any]], at: datetime) -> None:
+    async def _give_up(self, tx: Tx, rows: Sequence[Row], at: datetime) -> None:
         late = [row for row in rows if row["sid"] not in self._under_way]
+        receipts: list[Receipt] = []
         for row in late:
-            await store.drop(tx, row["sid"])
-        receipts = [Receipt(NAME, "", row["account_sid"], row["sid"], "failed", model.TIMED_OUT, at) for row in late]
+            # A report may have come while nobody knew yet that the answer was lost.
+            receipt = await take_kept(tx, row)
+            if receipt is None:
+                await store.drop(tx, row["sid"])
+                receipt = Receipt(NAME, "", row["account_sid"], row["sid"], "failed", model.TIMED_OUT, at)
+            receipts.append(receipt)
         if receipts:
             await self._sink.receipts_arrived(tx, receipts)
 

@@ -136,8 +136,9 @@ class MmsDoor:
             word = mm4.OK if status.is_success else "Error-sending-address-unresolved"
             return mm4.response_to(message, word), status is _BUSY
         if isinstance(message, mm4.DeliveryReportReq | mm4.ReadReplyReportReq):
-            mm_status = message.mm_status if isinstance(message, mm4.DeliveryReportReq) else "Read"
-            report = mm7.DeliveryReportReq(
+            is_read = isinstance(message, mm4.ReadReplyReportReq)
+            mm_status = "Read" if isinstance(message, mm4.ReadReplyReportReq) else message.mm_status
+            report = (mm7.ReadReplyReq if is_read else mm7.DeliveryReportReq)(
                 transaction_id=message.transaction_id,
                 message_id=message.message_id,
                 recipient=message.recipient,
@@ -206,7 +207,7 @@ class MmsDoor:
             report.at or now,
         )
         async with self._database.transaction() as tx:
-            receipt = await match(tx, kept, now)
+            receipt = await match(tx, kept, now, is_first=isinstance(report, mm7.DeliveryReportReq))
             if receipt is not None:
                 await self._sink.receipts_arrived(tx, [receipt])
 

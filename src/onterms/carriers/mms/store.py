@@ -194,7 +194,7 @@ async def given_up(tx: Tx, carrier_sid: str, before: datetime, limit: int) -> li
     """Return a carrier's messages that went unanswered for too long, locked."""
     return await tx.fetch(
         """
-        SELECT sid, account_sid FROM mms_sent WHERE carrier_sid = $1 AND written_at < $2 AND carrier_id IS NULL
+        SELECT * FROM mms_sent WHERE carrier_sid = $1 AND written_at < $2 AND carrier_id IS NULL
         ORDER BY written_at LIMIT $3 FOR UPDATE SKIP LOCKED
         """,
         carrier_sid,
@@ -208,7 +208,7 @@ async def given_up_elsewhere(tx: Tx, carrier_sids: Sequence[str], before: dateti
     """Return such messages of carriers that are none of these, because they were deleted or switched off."""
     return await tx.fetch(
         """
-        SELECT sid, account_sid FROM mms_sent
+        SELECT * FROM mms_sent
         WHERE carrier_sid <> ALL($1::text[]) AND written_at < $2 AND carrier_id IS NULL
         ORDER BY written_at LIMIT $3 FOR UPDATE SKIP LOCKED
         """,
@@ -253,26 +253,33 @@ async def keep_report(tx: Tx, report: KeptReport, at: datetime) -> None:
     )
 
 
-async def take_report(
-    tx: Tx, carrier_sid: str, carrier_id: str, pair: tuple[str, str] | None = None
-) -> KeptReport | None:
-    """Take out what was kept for an id, or for (sender, recipient) of a message that nobody answered."""
-    sender, recipient = pair or ("", "")
+async def take_report(tx: Tx, carrier_sid: str, carrier_id: str) -> KeptReport | None:
+    """Take out what was kept for an id."""
+    row = await tx.fetchrow(
+        "DELETE FROM mms_reports WHERE carrier_sid = $1 AND carrier_id = $2 RETURNING *", carrier_sid, carrier_id
+    )
+    return None if row is None else _kept(row)
+
+
+async def take_report_to(tx: Tx, carrier_sid: str, sender: str, recipient: str, since: datetime) -> KeptReport | None:
+    """Take out the first report that came since a moment for a message of this sender and recipient."""
     row = await tx.fetchrow(
         """
         DELETE FROM mms_reports WHERE (carrier_sid, carrier_id) IN (
             SELECT carrier_sid, carrier_id FROM mms_reports
-            WHERE carrier_sid = $1 AND (carrier_id = $2 OR ($4 <> '' AND recipient = $4 AND sender IN ('', $3)))
+            WHERE carrier_sid = $1 AND sender IN ('', $2) AND recipient = $3 AND came_at >= $4
             ORDER BY came_at LIMIT 1 FOR UPDATE)
         RETURNING *
         """,
         carrier_sid,
-        carrier_id,
         sender,
         recipient,
+        since,
     )
-    if row is None:
-        return None
+    return None if row is None else _kept(row)
+
+
+def _kept(row: Row) -> KeptReport:
     values: dict[str, Any] = {name: row[name] for name in KeptReport._fields}
     return KeptReport(**values)
 
