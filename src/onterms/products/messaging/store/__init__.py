@@ -21,6 +21,14 @@ __all__ = ["delete_media", "fetch_media", "files_of", "insert_media", "media_pag
 # SM and MM are one list in the order of their creation, which the digits after the prefix tell.
 _ORDER = "substr(sid, 3)"
 
+# Statements on batches find their messages by SID, and look at the account only then: an operator keeps
+# PostgreSQL from taking an index that begins with the account, which it believes to have few messages while the
+# statistics of a growing table lag behind (it read 10,000 to find 200, measured). The index gives the rows in its own
+# order, whatever the order of the array, so two batches that change the same messages wait for each other and do not
+# lock each other up.
+_OF_BATCH = "sid = ANY($2::text[]) AND '' || account_sid = ANY($1::text[])"
+
+
 _INSERT = """
 INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding, num_segments, num_media,
                       media_urls, status, status_callback, valid_until, date_created, date_updated, date_sent, carrier,
@@ -119,14 +127,6 @@ async def page(tx: Tx, account_sid: str, request: PageRequest, filters: Mapping[
             args.append(filters[name])
             clauses.append(clause.format(len(args)))
     return await tx.fetch(f"SELECT * FROM messages WHERE {' AND '.join(clauses)} {tail}", *args)
-
-
-# The statements on batches below find their messages by SID, and look at the account only then: an operator keeps
-# PostgreSQL from taking an index that begins with the account, which it believes to have few messages while the
-# statistics of a growing table lag behind (it read 10,000 to find 200, measured). The index gives the rows in its own
-# order, whatever the order of the array, so two batches that change the same messages wait for each other and do not
-# lock each other up.
-_OF_BATCH = "sid = ANY($2::text[]) AND account_sid || '' = ANY($1::text[])"
 
 
 async def lock_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
