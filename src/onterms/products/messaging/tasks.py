@@ -200,7 +200,7 @@ class Tasks:
         keys = [key for job in batch for key in _keys(job)]
         async with run.transaction() as tx:
             now = self._at()
-            messages = await store.begin_sending(tx, keys, now, tells_before=not carrier.repeats_are_safe)
+            messages = await store.begin_sending(tx, keys, now)
             statuses = await self._with.accounts.statuses(tx, list({account_sid for account_sid, _ in keys}))
             away = await self._with.till.turned_away(tx, messages, now)
             failures = [

@@ -141,24 +141,20 @@ async def lock_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, 
     return {key: status for key, status in found.items() if key in wanted}
 
 
-async def begin_sending(
-    tx: Tx, keys: Sequence[tuple[str, str]], at: datetime, *, tells_before: bool = True
-) -> list[Row]:
+async def begin_sending(tx: Tx, keys: Sequence[tuple[str, str]], at: datetime) -> list[Row]:
     """Mark queued messages as sending and return them, together with those a crash left in sending.
 
-    Shapes: with `tells_before` each row has `was`, the status before.
+    Shapes: each row is the message with `was`, the status before.
     """
-    before = """, (SELECT status FROM messages AS before
-                   WHERE before.account_sid = messages.account_sid AND before.sid = messages.sid) AS was"""
-    rows = await tx.fetch(
+    return await tx.fetch(
         f"""UPDATE messages SET status = 'sending', date_updated = $3
             WHERE {_OF_BATCH} AND status IN ('queued', 'sending')
-            RETURNING *{before if tells_before else ""}""",
+            RETURNING *, (SELECT status FROM messages AS before
+                          WHERE before.account_sid = messages.account_sid AND before.sid = messages.sid) AS was""",
         list({account_sid for account_sid, _ in keys}),
         [sid for _, sid in keys],
         at,
     )
-    return rows
 
 
 # One object holds what each message shall become, for to look a value up in it costs the same however large the batch.
