@@ -30,6 +30,7 @@ import asyncpg
 from onterms.app.certificates import LocalAuthority
 from onterms.app.conduct import Witness
 from onterms.app.settings import Settings
+from onterms.app.smpp_limits import Allowance, Crowd, grouped
 from onterms.business import accounts
 from onterms.core.clock import Clock
 from onterms.core.db import Coalescer, Database, Row, Tx
@@ -60,6 +61,8 @@ TLS_PORT: Final = 3550
 CHANNEL: Final = "onterms_smpp"
 # Ours: connections of a process, bound or not.
 CONNECTIONS_MAX: Final = 2000
+# A client that knows TLS needs a round trip or two; each handshake holds a connection that nobody counts yet.
+HANDSHAKE_S: Final = 10.0
 # Ours: how soon a link ends whose account was suspended or whose credentials were withdrawn.
 LOOK_S: Final = 5.0
 _SWEEP_EVERY: Final = 120
@@ -128,6 +131,7 @@ class SmppDoor:
         self._settles: Coalescer[tuple[Row, str, int], None] = Coalescer(self._settle_all, runners=1)
         self._authenticator = authenticator
         self._throttle = accounts.FailureThrottle()
+        self.crowd = Crowd()
         # Until when a name is not even looked at from an address: its password is short enough to guess.
         self._shut: dict[tuple[str, str], float] = {}
         self._servers: list[asyncio.Server] = []
@@ -166,7 +170,12 @@ class SmppDoor:
         for port in (asked,) if asked is not None else (usual, 0):
             try:
                 server = await loop.create_server(
-                    lambda: _Link(self, is_tls=context is not None), host, port, ssl=context, backlog=512
+                    lambda: _Link(self, is_tls=context is not None),
+                    host,
+                    port,
+                    ssl=context,
+                    ssl_handshake_timeout=HANDSHAKE_S if context else None,
+                    backlog=512,
                 )
             except OSError as error:
                 failure = error
@@ -214,14 +223,16 @@ class SmppDoor:
     # ---- links
 
     def enter(self, link: _Link) -> bool:
-        """Count a connection in; False when there are too many."""
-        if len(self._links) >= CONNECTIONS_MAX:
+        """Count a connection in; False when there are too many, here or from there."""
+        if len(self._links) >= CONNECTIONS_MAX or not self.crowd.enter(link.peer):
             return False
         self._links.add(link)
         return True
 
     def leave(self, link: _Link) -> None:
         """Forget a connection."""
+        if link in self._links and link.guest is None:
+            self.crowd.leave(link.peer)
         self._links.discard(link)
         if not self._links and self._emptied is not None:
             self._emptied.set()
@@ -287,6 +298,9 @@ class SmppDoor:
             raise _NotBound(Status.RTHROTTLED, "too many failed binds")
         async with self.database.snapshot() as tx:
             user = await self.book.find_user(tx, name)
+        if user is None and self.crowd.is_guessing(peer, now):
+            # Whoever tries names is not worth the time that a password takes; names that exist are heard all the same.
+            raise _NotBound(Status.RTHROTTLED, "too many names that nobody has")
         access = await self.book.check(user, password)
         if access is None:
             wait_s = self._throttle.failed(f"{peer} {name[:40]}", now)
@@ -489,10 +503,9 @@ class _Link(asyncio.Protocol):
         self._session = Session("smsc", self._loop.time(), timers=door.timers)
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
-        self._peer = ""
+        self.peer = ""
         self._version = 0
-        self._busy = 0
-        self._tokens, self._filled_at = 0.0, self._loop.time()
+        self._allowance = Allowance(self._loop.time())
         self._backlog: deque[tuple[Any, _Out]] = deque()
         self._outs: set[_Out] = set()
         self._held = False
@@ -504,7 +517,7 @@ class _Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if not self._door.enter(self):
             transport.abort()
             return
@@ -603,8 +616,8 @@ class _Link(asyncio.Protocol):
                 self._answered(event.tag, None)
             elif isinstance(event, Closed):
                 self._closed()
-        if submits:
-            self._door.run(self._submit(submits))
+        for group in grouped(submits):
+            self._door.run(self._submit(group))
         self._send_backlog()
         self._flush()
         if self._session.is_closed() and not self._transport.is_closing():
@@ -616,42 +629,25 @@ class _Link(asyncio.Protocol):
             self._door.run(self._bind(pdu, _KINDS[command]))
         elif command not in _SUBMITS and command not in _ASKS:
             self._reply(pdu, messaging.Answer(int(Status.RINVCMDID), words="broadcasts are not served here"))
-        elif not self._may_take(pdu):
+        elif self.guest is None or not self._allowance.take(self.guest.access, pdu, self._loop.time()):
             self._reply(pdu, messaging.Answer(int(Status.RTHROTTLED), words="more than this bind's window or rate"))
+        elif command in _SUBMITS:
+            submits.append(pdu)
         else:
-            self._busy += 1
-            if command in _SUBMITS:
-                submits.append(pdu)
-            else:
-                self._door.run(self._ask(pdu))
-
-    def _may_take(self, pdu: Any) -> bool:
-        """Tell whether a request is within the bind's window and rate; a bucket holds what one second brings."""
-        assert self.guest is not None, "only who is bound asks"
-        access = self.guest.access
-        if self._busy >= access.window_max:
-            return False
-        rate = access.rate_per_s
-        if not rate or pdu.command not in _SUBMITS:
-            return True
-        now = self._loop.time()
-        self._tokens = min(float(rate), self._tokens + (now - self._filled_at) * rate)
-        self._filled_at = now
-        cost = len(pdu.destinations) if pdu.command == Command.SUBMIT_MULTI else 1
-        # What has more recipients than a second brings goes with a full bucket, which then owes the rest.
-        if self._tokens < min(cost, rate):
-            return False
-        self._tokens -= cost
-        return True
+            self._door.run(self._ask(pdu))
 
     async def _bind(self, pdu: Any, kind: str) -> None:
         door = self._door
         try:
-            guest = await door.admit(pdu, kind, self._peer)
-            async with door.database.transaction() as tx:
-                sid = await door.book.enter(
-                    tx, guest.access, kind, pdu.interface_version, self._peer, self._is_tls, door.clock.now()
-                )
+            async with door.crowd.binding:
+                if self._session.is_closed():
+                    # It went while others were looked at.
+                    return
+                guest = await door.admit(pdu, kind, self.peer)
+                async with door.database.transaction() as tx:
+                    sid = await door.book.enter(
+                        tx, guest.access, kind, pdu.interface_version, self.peer, self._is_tls, door.clock.now()
+                    )
             if sid is None:
                 raise _NotBound(Status.RBINDFAIL, "as many are bound as may be")
         except _NotBound as refused:
@@ -666,18 +662,19 @@ class _Link(asyncio.Protocol):
             self._refuse_bind(pdu, int(Status.RBINDFAIL), "the service stops")
             return
         self.guest, self._session_sid, self._version = guest, sid, pdu.interface_version
+        door.crowd.leave(self.peer)
         self._session.window = guest.access.window_max
-        self._tokens = float(guest.access.rate_per_s)
+        self._allowance.fill(guest.access)
         tlvs = ((int(Tag.SC_INTERFACE_VERSION), bytes([_VERSION])),) if self._version >= _KNOWS_TLVS else ()
         bound = self._session.reply(pdu, 0, system_id=_OUR_SYSTEM_ID, tlvs=tlvs)
         self._flush()
-        _log.info("%s bound as %s from %s", guest.access.user_key[:6] + "...", kind, self._peer)
+        _log.info("%s bound as %s from %s", guest.access.user_key[:6] + "...", kind, self.peer)
         if any(isinstance(event, Bound) for event in bound) and kind != "transmitter":
             door.receives(self, guest.access.user_key)
 
     def _refuse_bind(self, pdu: Any, status: int, words: str) -> None:
         # A bind's response has no room for words that clients of 3.4 would take.
-        _log.info("a bind from %s was refused: %s", self._peer, words)
+        _log.info("a bind from %s was refused: %s", self.peer, words)
         self._session.reply(pdu, status, system_id=_OUR_SYSTEM_ID)
         self._flush()
         if not self._transport.is_closing():
@@ -688,7 +685,7 @@ class _Link(asyncio.Protocol):
         assert guest is not None, "only who is bound submits"
         answers: Sequence[messaging.Answer]
         try:
-            await self._door.note(guest.caller, self._peer)
+            await self._door.note(guest.caller, self.peer)
             given = [messaging.Given(guest.access, self._session_sid, pdu) for pdu in pdus]
             answers = await self._door.submits.submit(given)
         except Refusal as refusal:
@@ -712,12 +709,12 @@ class _Link(asyncio.Protocol):
         fields: dict[str, Any] = {}
         status = int(Status.RSYSERR)
         try:
-            async with door.database.transaction() as tx:
+            async with door.crowd.asking, door.database.transaction() as tx:
                 status, fields = await self._asked(tx, given, door.clock.now())
         except Refusal as refusal:
             status = door.book.answer_of(refusal).status
         finally:
-            self._busy -= 1
+            self._allowance.done(pdu)
             self._session.reply(pdu, status, **fields)
             self._flush()
 
@@ -731,7 +728,7 @@ class _Link(asyncio.Protocol):
         return await change(tx, given, at), {}
 
     def _done(self, pdu: Any, answer: messaging.Answer) -> None:
-        self._busy -= 1
+        self._allowance.done(pdu)
         self._reply(pdu, answer)
 
     def _reply(self, pdu: Any, answer: messaging.Answer) -> None:

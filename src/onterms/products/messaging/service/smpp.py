@@ -45,6 +45,8 @@ PARTS = "messaging.smpp_submit_parts"
 PARTS_WAIT = timedelta(minutes=5)
 # Ours: receipts and inbound messages wait so long for a session, as long as SMSCs commonly keep them.
 KEPT = timedelta(hours=72)
+# Ours: parts of one user that wait for their others. They cost nothing until they are whole or given up.
+PARTS_MAX = 5000
 # Twilio docs, "Message Scheduling": at most 35 days ahead.
 SCHEDULE_MAX = timedelta(days=35)
 
@@ -324,7 +326,14 @@ class Desk:
         }
         rows = await store.add_part(tx, row)
         sid = rows[0]["sid"]
+        # What has come is answered and goes out, as it is; nothing that comes yet can make it short enough.
+        if len(_joined(rows)) > send.BODY_CHARS_MAX:
+            await store.drop_part(tx, row)
+            raise errors.BodyTooLong(f"The message body is longer than {send.BODY_CHARS_MAX} characters")
         if len(rows) == 1:
+            if await store.has_parts(tx, access.account_sid, access.user_key, PARTS_MAX):
+                await store.drop_part(tx, row)
+                raise errors.QueueFull(f"{PARTS_MAX} parts wait for their others already")
             job = jobs.NewJob(PARTS, {"sid": sid}, account_sid=access.account_sid, due_at=at + PARTS_WAIT)
             await jobs.enqueue(tx, [job], at)
         if len(rows) < part.total:
@@ -415,8 +424,10 @@ class Desk:
                 alphabet=access.alphabet,
             )
             valid_until = read_time(asked.validity_period, at)
-        except ValueError:
+        except (ValueError, OverflowError):
             return int(Status.RREPLACEFAIL)
+        if valid_until is not None:
+            valid_until = min(valid_until, at + timedelta(seconds=send.VALIDITY_S_MAX))
         body = _clean(content.text or "")
         if not body or len(body) > send.BODY_CHARS_MAX or (valid_until is not None and valid_until <= at):
             return int(Status.RREPLACEFAIL)

@@ -225,6 +225,28 @@ async def add_part(tx: Tx, part: Mapping[str, Any]) -> list[Row]:
     )
 
 
+async def drop_part(tx: Tx, part: Mapping[str, Any]) -> None:
+    """Forget a part that was added a moment ago, in the same transaction."""
+    await tx.execute(
+        """DELETE FROM smpp_submit_parts WHERE account_sid = $1 AND user_key = $2 AND source = $3 AND destination = $4
+             AND reference = $5 AND total = $6 AND number = $7""",
+        *await _locked(tx, part),
+        part["number"],
+    )
+
+
+async def has_parts(tx: Tx, account_sid: str, user_key: str, count: int) -> bool:
+    """Tell whether more parts than these wait of a user."""
+    return bool(
+        await tx.fetchval(
+            "SELECT EXISTS (SELECT FROM smpp_submit_parts WHERE account_sid = $1 AND user_key = $2 OFFSET $3)",
+            account_sid,
+            user_key,
+            count,
+        )
+    )
+
+
 async def _locked(tx: Tx, part: Mapping[str, Any]) -> list[Any]:
     key = [part[name] for name in ("account_sid", "user_key", "source", "destination", "reference", "total")]
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", "|".join(map(str, key)))
