@@ -82,6 +82,8 @@ class Smsc:
         assert self.process.stdout is not None
         ports = json.loads(self.process.stdout.readline())
         self.smpp, self.http = ports["smpp"], ports["http"]
+        # Connection overrides that messages ask for, such as "#rc=5&rp=all".
+        self.overrides = ""
 
     @property
     def callback(self) -> str:
@@ -199,7 +201,13 @@ class Load:
         self._start += self._step
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "sms.lua")]
         command += [gateway.url, "--", gateway.kind, gateway.path, gateway.authorization, gateway.sender]
-        command += [gateway.smsc.callback, str(self._start), str(sids or "-"), str(pause_ms), *RECIPIENTS["us"]]
+        command += [
+            gateway.smsc.callback + gateway.smsc.overrides,
+            str(self._start),
+            str(sids or "-"),
+            str(pause_ms),
+            *RECIPIENTS["us"],
+        ]
         wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         output = (await wrk.communicate())[0].decode()
         for line in output.splitlines():
