@@ -345,9 +345,11 @@ async def test_whoever_is_killed_no_message_is_lost_and_none_ends_or_goes_out_tw
             await heard(of_all=True)
             ended = await connection.fetch("SELECT sid, status, error_code FROM messages")
             ends = await connection.fetch(
-                """SELECT subject_sid, count(*) AS ends FROM events
-                   WHERE type = 'message.status_changed' AND data->>'status' IN ('delivered', 'undelivered', 'failed')
-                   GROUP BY subject_sid"""
+                """SELECT told->>0 AS subject_sid, count(*) AS ends
+                   FROM events, jsonb_array_elements(data->'batch') AS told
+                   WHERE subject_sid = '' AND type = 'message.status_changed'
+                     AND told->1->>'status' IN ('delivered', 'undelivered', 'failed')
+                   GROUP BY 1"""
             )
         except TimeoutError:
             left = await connection.fetch(
