@@ -127,6 +127,7 @@ def own_routes_of(
         *messaging.OptOutApi(office.compliance).routes(),
         *messaging.media_routes(),
         *Registering(office).routes(),
+        *messaging.insight_routes(),
         *SmppApi(vault).routes(),
         *MmsApi(vault).routes(),
         *SimulatorApi(simulator, messaging.deactivate).routes(),
@@ -220,6 +221,7 @@ class House:
         guard = messaging.Guard(office.conduct.media_gate)
 
         async def sent(tx: Tx, start: datetime, end: datetime) -> Sequence[suspension.Spell]:
+            await messaging.sum_up_read(tx, end)
             return await messaging.spells(tx, office.meter, start, end)
 
         office.conduct.watch.over(sent)

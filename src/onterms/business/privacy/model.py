@@ -40,7 +40,8 @@ CONTENT = (
 # Settings and credentials, without which an account that is still open could not work.
 OF_CLOSED = (
     *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
-    *("messaging_number_words", "messaging_compliance"),
+    *("messaging_number_words", "messaging_compliance", "messaging_insight_marks"),
+    *("messaging_insights", "messaging_sender_insights"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
     *("smpp_sessions", "smpp_numbers", "smpp_users", "messaging_media_settings"),

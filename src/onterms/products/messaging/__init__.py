@@ -1,6 +1,7 @@
 """Messaging: SMS and MMS accepted, sent, received, reported and kept."""
 
 from onterms.products.messaging.api import Api
+from onterms.products.messaging.api.insights import insight_routes
 from onterms.products.messaging.api.keeping import media_routes
 from onterms.products.messaging.api.opt_out import OptOutApi
 from onterms.products.messaging.api.services import link_routes
@@ -11,6 +12,7 @@ from onterms.products.messaging.service.compliance import Compliance
 from onterms.products.messaging.service.consent import DeactivationBook, deactivate
 from onterms.products.messaging.service.consent import report as deactivation_report
 from onterms.products.messaging.service.history import MediaLinks
+from onterms.products.messaging.service.insights import sum_up_read
 from onterms.products.messaging.service.inspecting import Guard
 from onterms.products.messaging.service.keeping import Keeping, keeping_of
 from onterms.products.messaging.service.money import Till, note_costs, still_due
@@ -51,6 +53,7 @@ __all__ = [
     "fetch_media",
     "files_of",
     "has_service",
+    "insight_routes",
     "keeping_of",
     "link_routes",
     "long_codes_in",
@@ -61,4 +64,5 @@ __all__ = [
     "settle_now",
     "spells",
     "still_due",
+    "sum_up_read",
 ]
