@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 import pytest_asyncio
+from chains import Authority
 
 from onterms.app.media_links import SignedMediaLinks
 from onterms.app.office import Office
@@ -377,12 +378,33 @@ async def shown_domain_config(world: World, tenant: Tenant) -> Made:
     return Made((await domain_config(world, tenant)).path)
 
 
+# Two customers have no domain in common.
+_domains = itertools.count(1)
+
+
+async def certificate(world: World, tenant: Tenant) -> Made:
+    made = await upload(world, tenant)
+    await world.row(tenant, "messaging_v1:UpdateDomainCertV4", path=made.path, **made.params)
+    return Made(made.path)
+
+
+async def upload(world: World, tenant: Tenant) -> Made:
+    domain_sid = (await shortening(world, tenant)).path["DomainSid"]
+    return Made({"DomainSid": domain_sid}, {"TlsCert": "".join(Authority().chain(f"l{next(_domains)}.example"))})
+
+
 TEMPLATE = {"language": "en", "types": {"twilio/text": {"body": "Hello {{1}}!"}}, "variables": {"1": "Ann"}}
 
 
 async def template(world: World, tenant: Tenant) -> str:
     row = await world.row(tenant, "content_v1:CreateContent", friendly_name="exemplar", **TEMPLATE)
     return str(row["sid"])
+
+
+async def named_template(world: World, tenant: Tenant) -> str:
+    made = await submission(world, tenant)
+    await world.row(tenant, "content_v1:CreateApprovalCreate", path=made.path, **made.params)
+    return str(made.path["ContentSid"])
 
 
 async def submission(world: World, tenant: Tenant) -> Made:
@@ -715,6 +737,12 @@ EXEMPLARS: dict[str, Exemplar] = {
     "messaging_v1:ListService": Exemplar(listed(service)),
     "messaging_v1:FetchUsecase": Exemplar(with_params()),
     "messaging_v1:CreatePhoneNumber": Exemplar(for_service(number(), "PhoneNumberSid"), {"PhoneNumberSid": number()}),
+    "messaging_v1:UpdateDomainCertV4": Exemplar(upload),
+    "messaging_v1:FetchDomainCertV4": Exemplar(certificate),
+    "messaging_v2:FetchDomainCertV4": Exemplar(certificate),
+    "messaging_v1:DeleteDomainCertV4": Exemplar(certificate),
+    "messaging_v1:FetchDomainDnsValidation": Exemplar(certificate),
+    "content_v1:ListLegacyContent": Exemplar(listed(named_template)),
     "accounts_v1:CreateBulkConsents": Exemplar(consents),
     "accounts_v1:CreateBulkContacts": Exemplar(contacts),
     "messaging_v1:FetchDeactivation": Exemplar(with_params(Date="2030-01-14")),

@@ -199,9 +199,9 @@ class TestDeactivations:
         assert requests.get(link, timeout=WAIT_S).status_code == 403
 
     def test_missing_future_and_senseless_days_are_refused(self, clock_server, client, refused):
-        with refused(20001):
+        with refused(30115):
             client.messaging.v1.deactivations().fetch()
-        with refused(20404, 404):
+        with refused(30114):
             client.messaging.v1.deactivations().fetch(date=now_of(clock_server).date() + timedelta(days=2))
         for wrong in (
             {"date": "2999-01-01", "numbers": ["+12125550142"]},

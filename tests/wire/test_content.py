@@ -189,10 +189,14 @@ class TestApproving:
         made = make({"twilio/text": TYPES["twilio/text"]}, {"1": "Ann", "2": "17"})
         fetched = client.content.v1.contents(made.sid).approval_fetch().fetch()
         assert fetched.whatsapp["status"] == "unsubmitted"
+        assert client.content.v1.legacy_contents.list() == []
         assert (self.submit(client, made.sid).status, fetched.sid) == ("received", made.sid)
         server.settle()
         whatsapp = client.content.v1.contents(made.sid).approval_fetch().fetch().whatsapp
         assert (whatsapp["status"], whatsapp["name"], whatsapp["category"]) == ("approved", "order_update", "UTILITY")
+        [legacy] = client.content.v1.legacy_contents.list()
+        assert (legacy.sid, legacy.legacy_template_name) == (made.sid, "order_update")
+        assert legacy.legacy_body == TYPES["twilio/text"]["body"]
         [listed] = client.content.v1.content_and_approvals.list()
         assert listed.approval_requests["status"] == "approved"
         assert [row.sid for row in client.content.v2.contents.list(channel_eligibility=["whatsapp:approved"])] == [

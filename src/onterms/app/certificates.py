@@ -81,6 +81,8 @@ class LocalAuthority:
         self._own_domains = tuple(domain.lower() for domain in own_domains)
         self._accepts = accepts or (lambda host: hosts.may_certify(host, self._own_domains))
         self._contexts: dict[str, tuple[ssl.SSLContext, datetime]] = {}
+        # Names that others vouch for, with certificates of their own.
+        self.others: Callable[[str], ssl.SSLContext | None] = lambda name: None
         folder.mkdir(parents=True, exist_ok=True)
         if folder.stat().st_mode & 0o022:
             # Made under a lenient umask: whoever may write here could put an authority of their own in our place.
@@ -123,6 +125,10 @@ class LocalAuthority:
 
         def choose(tls: ssl.SSLObject | ssl.SSLSocket, server_name: str | None, _context: ssl.SSLContext) -> int | None:
             if server_name is not None:
+                other = self.others(server_name)
+                if other is not None:
+                    tls.context = other
+                    return None
                 try:
                     tls.context = self.context_for(server_name)
                 except UncertifiableHost:

@@ -86,7 +86,8 @@ class Edge:
     """The app.
 
     `ready` says whether everything behind runs; `/healthz` answers by it. `session_valid` recognises the first page's
-    cookie. `require_place` refuses accounts that call from where nobody may.
+    cookie. `require_place` refuses accounts that call from where nobody may; `is_link_domain` knows customers' short
+    domains.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Edge:
         session_valid: Callable[[Mapping[bytes, bytes]], bool],
         require_place: Callable[[Caller, str | None], Awaitable[None]] | None = None,
         open_file: Callable[[str], Awaitable[str | None]] | None = None,
+        is_link_domain: Callable[[str], bool] = lambda host: False,
     ) -> None:
         self._engine = engine
         self._database = database
@@ -111,6 +113,7 @@ class Edge:
         self._session_valid = session_valid
         self._require_place = require_place
         self._open_file = open_file
+        self._is_link_domain = is_link_domain
         # Own routes by the first segment of their path.
         self._own: dict[str, list[_Own]] = {}
 
@@ -133,6 +136,10 @@ class Edge:
         host_header = headers.get(b"host", b"").decode("latin-1")
         host = _canonical(host_header)
         try:
+            if host is None and self._is_link_domain(host_header):
+                # Nothing but short links is under a customer's own domain.
+                await self._answer_own(self._own["l"], incoming, f"/l{path}", headers, host_header)
+                return
             if host is None or not self._engine.router.knows(host):
                 raise NotFound(f"This server does not answer for {host_header[:200]}")
             path = hosts.strip_region_door(path)

@@ -10,6 +10,7 @@ from datetime import date, datetime
 
 from onterms.app.conduct import Conduct
 from onterms.app.exit_rooms import ExitRooms
+from onterms.app.link_domains import SandboxNames
 from onterms.business import (
     accounts,
     agreements,
@@ -39,6 +40,7 @@ from onterms.engines import jobs, ledger
 from onterms.engines.api import Binding, Call, OwnRequest, OwnRoute
 from onterms.engines.api.engine import Gatekeeper
 from onterms.ports.callback import CallbackClient
+from onterms.ports.domain_names import DomainNames
 from onterms.ports.mail import MailPort
 from onterms.ports.malware_scanner import MalwareScanner
 from onterms.ports.payment_gateway import PaymentGateway
@@ -137,6 +139,7 @@ class Office:
         self.conduct = Conduct(
             database, clock, self.meter, self.standing, self.texts, scanner=outside.scanner, geo=outside.geo
         )
+        self.names: DomainNames = SandboxNames()
         self.compliance = messaging.Compliance(database, messaging.DeactivationBook())
         data = privacy.Privacy(mailed)
         self._privacy = privacy.Api(data, lambda: self._clock.monotonic())

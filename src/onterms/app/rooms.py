@@ -23,6 +23,7 @@ from onterms.app.certificates import LocalAuthority
 from onterms.app.conduct import geo_of, scanner_of
 from onterms.app.doors import Doors
 from onterms.app.http import Edge
+from onterms.app.link_domains import LinkDomains, SystemNames
 from onterms.app.media_links import MediaShelf, OpenMedia, SignedMediaLinks
 from onterms.app.office import LETTERHEAD, Office, Outside
 from onterms.app.operator_pages import OperatorPages
@@ -106,6 +107,7 @@ def bindings_of(
             senders, links, messaging.Till(office.conduct.gate, office.compliance), carries_files
         ).bindings(),
         *messaging.OptOutApi(office.compliance).bindings(links),
+        *messaging.DomainApi(vault, office.names).bindings(),
     ]
     return [office.exit.watched(office.exit.guarded(binding)) for binding in served]
 
@@ -192,6 +194,8 @@ class House:
         self._background(office.prices.follow())
         self._background(office.standing.follow())
         self._background(office.conduct.board.follow())
+        if not settings.sandbox:
+            office.names = SystemNames(settings.public_url or f"http://{settings.host}")
         await office.compliance.start()
         self._stack.push_async_callback(office.compliance.close)
         await office.leases.start()
@@ -364,6 +368,9 @@ class House:
     ) -> None:
         settings = self.settings
         witness = self.office.conduct.witness
+        link_domains = LinkDomains(database, vault)
+        await link_domains.start()
+        self._stack.push_async_callback(link_domains.close)
         limits = Limits(concurrent_max=settings.concurrent_max)
         engine = Engine(load(), database, self.clock, authenticator, limits, witness)
         engine.bind(bindings_of(vault, authenticator, senders, links, self.office, self._exchange.carries_files))
@@ -387,6 +394,7 @@ class House:
             session_valid=page.session_valid,
             require_place=witness.require_place,
             open_file=OpenMedia(database, links).link,
+            is_link_domain=link_domains.is_one,
         )
         clock = sandbox_clock if "worker" in settings.roles else None
         edge.mount(own_routes_of(vault, authenticator, database, self.office, self.rehearsals, simulator, clock))
@@ -404,6 +412,7 @@ class House:
         )
         edge.mount(pages.routes())
         authority = LocalAuthority(settings.data / "tls")
+        authority.others = link_domains.context_for
         self.doors = await _open(edge, authority, settings)
         self._stack.push_async_callback(self.doors.stop, STOP_GRACE_S)
         # Event streams never end by themselves, and the doors would wait for them.

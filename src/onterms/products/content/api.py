@@ -34,6 +34,12 @@ async def _list_with_approvals(tx: Tx, call: Call) -> Page:
     return Page.of(call.paging, rows, key="sid", render=wire.with_approval)
 
 
+async def _list_legacy(tx: Tx, call: Call) -> Page:
+    rows = await service.search(tx, call.account.sid, {}, [])
+    named = [wire.legacy(row) for row in rows if row["name"]]
+    return Page.slice(call.paging, named, key="sid")
+
+
 async def _search(tx: Tx, call: Call) -> Page:
     rows = await service.search(tx, call.account.sid, *wire.search(call.params))
     return Page.slice(call.paging, [wire.content_of(row) for row in rows], key="sid")
@@ -64,6 +70,7 @@ def bindings() -> list[Binding]:
         serve("content_v1:DeleteContent", _delete),
         serve("content_v1:ListContent", _list),
         serve("content_v1:ListContentAndApprovals", _list_with_approvals),
+        serve("content_v1:ListLegacyContent", _list_legacy),
         serve("content_v2:ListContent", _search),
         serve("content_v2:ListContentAndApprovals", _search_with_approvals),
         serve("content_v1:CreateApprovalCreate", _submit),

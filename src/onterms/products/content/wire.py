@@ -21,6 +21,17 @@ def content_of(row: Row) -> dict[str, Any]:
     }
 
 
+def legacy(row: Row) -> dict[str, Any]:
+    """Render a template that was submitted under a name, for who knows templates by name and text."""
+    bodies = (shown["body"] for shown in row["types"].values() if isinstance(shown, Mapping) and shown.get("body"))
+    return {
+        **_common(row),
+        "legacy_template_name": row["name"],
+        "legacy_body": next(bodies, None),
+        "url": f"{_BASE}/v1/Content/{row['sid']}",
+    }
+
+
 def with_approval(row: Row) -> dict[str, Any]:
     """Render a template with what became of its approval."""
     return {**_common(row), "approval_requests": approval(row)}

@@ -1,6 +1,7 @@
 """Messaging: SMS and MMS accepted, sent, received, reported and kept."""
 
 from onterms.products.messaging.api import Api
+from onterms.products.messaging.api.domains import DomainApi
 from onterms.products.messaging.api.insights import insight_routes
 from onterms.products.messaging.api.keeping import media_routes
 from onterms.products.messaging.api.opt_out import OptOutApi
@@ -24,9 +25,12 @@ from onterms.products.messaging.service.smpp import Access, Answer, Desk, Given
 from onterms.products.messaging.service.smpp_book import SmppBook
 from onterms.products.messaging.service.traffic import spells
 from onterms.products.messaging.store import fetch_media, files_of
+from onterms.products.messaging.store.domains import CHANNEL as DOMAINS_CHANNEL
+from onterms.products.messaging.store.domains import sealed_certificates
 from onterms.products.messaging.tasks import Accounts, Sink, Surroundings, Tasks
 
 __all__ = [
+    "DOMAINS_CHANNEL",
     "Access",
     "Accounts",
     "Answer",
@@ -34,6 +38,7 @@ __all__ = [
     "Compliance",
     "DeactivationBook",
     "Desk",
+    "DomainApi",
     "Given",
     "Guard",
     "Keeping",
@@ -61,6 +66,7 @@ __all__ = [
     "moves_of",
     "note_costs",
     "refuse_waiting",
+    "sealed_certificates",
     "settle_now",
     "spells",
     "still_due",

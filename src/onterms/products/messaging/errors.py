@@ -260,6 +260,48 @@ class LinksNotShortened(Refusal):
     code = 30124
 
 
+class CertificateMissing(Refusal):
+    """Certificate or private key or both are missing."""
+
+    code = 30116
+
+
+class CertificateUnreadable(Refusal):
+    """The certificate cannot be parsed."""
+
+    code = 30117
+
+
+class KeyUnreadable(Refusal):
+    """The private key is invalid."""
+
+    code = 30118
+
+
+class PairWrong(Refusal):
+    """Certificate and private key do not belong together."""
+
+    code = 30119
+
+
+class SelfSigned(Refusal):
+    """The certificate is self-signed."""
+
+    code = 30129
+
+
+class CertificateInvalid(Refusal):
+    """The certificate is not valid now, or not for a domain that may be used."""
+
+    code = 30132
+
+
+class ReportNotThere(Refusal):
+    """The day of a report has not begun."""
+
+    code = 30114
+
+
 class SmppNameTaken(Refusal):
     """Another SMPP user of this install has the system_id."""
 

@@ -18,6 +18,8 @@ _OF_SERVICE: Final = "/commercial/v1/MessagingServices/{sid}/OptOut"
 _OF_NUMBER: Final = "/commercial/v1/Numbers/{sid}/OptOut"
 _TOOLKIT: Final = "/commercial/v1/ComplianceToolkit"
 _PAGE: Final = 100
+# Twilio docs, error 30115.
+_DATE_WRONG: Final = 30115
 # Some twelve characters a number.
 _REPORT_BYTES_MAX: Final = 16 * 1024 * 1024
 _DEFAULTS: Mapping[str, Any] = {
@@ -42,7 +44,7 @@ class OptOutApi:
         async def fetch_deactivation(tx: Tx, call: Call) -> Reply:
             day = call.params.get("Date")
             if day is None:
-                raise InvalidParameter("Date is required, such as 2025-03-01")
+                raise InvalidParameter("Date is required, such as 2025-03-01", code=_DATE_WRONG)
             consent.require_report(day, call.at)
             link = links.report(day)
             return Reply({"redirect_to": link}, status=307, headers=(("Location", link),))
@@ -50,7 +52,11 @@ class OptOutApi:
         return [
             serve("accounts_v1:CreateBulkConsents", self.put_consents),
             serve("accounts_v1:CreateBulkContacts", self.put_contacts),
-            serve("messaging_v1:FetchDeactivation", fetch_deactivation),
+            serve(
+                "messaging_v1:FetchDeactivation",
+                fetch_deactivation,
+                refusals={"Date": (_DATE_WRONG, "Date must be a day such as 2025-03-01")},
+            ),
         ]
 
     def routes(self) -> list[OwnRoute]:

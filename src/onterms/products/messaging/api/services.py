@@ -143,7 +143,8 @@ def bindings() -> list[Binding]:
 
 async def _follow(tx: Tx, request: OwnRequest) -> OwnReply:
     agent = request.headers.get(b"user-agent", b"").decode("latin-1").replace("\0", "")[:512]
-    where = await links.follow(tx, request.path["code"], agent, request.at)
+    host = request.headers.get(b"host", b"").decode("latin-1").partition(":")[0].lower()
+    where = await links.follow(tx, request.path["code"], agent, request.at, host)
     # A header holds no other characters; what is escaped already stays so.
     location = quote(where, safe="%/:?#[]@!$&'()*+,;=-._~")
     headers = (("Location", location), ("Cache-Control", "no-store"), ("Referrer-Policy", "no-referrer"))

@@ -9,6 +9,7 @@ from onterms.core.calendar import day_of
 from onterms.core.db import Row, Tx
 from onterms.core.errors import InvalidParameter, NotFound
 from onterms.products import numbers
+from onterms.products.messaging import errors
 from onterms.products.messaging.service import pool
 from onterms.products.messaging.store import consent as store
 from onterms.products.messaging.store import pools
@@ -187,9 +188,9 @@ async def deactivate(tx: Tx, day: date, given: Sequence[str], at: datetime) -> i
 
 
 def require_report(day: date, at: datetime) -> None:
-    """Make sure that there can be a report of a day. Raises: NotFound for one that has not begun."""
+    """Make sure that there can be a report of a day. Raises: ReportNotThere."""
     if day > day_of(at):
-        raise NotFound(f"There is no report of {day.isoformat()} yet")
+        raise errors.ReportNotThere(f"There is no report of {day.isoformat()} yet")
 
 
 async def report(tx: Tx, day: date) -> bytes:

@@ -14,7 +14,7 @@ from onterms.engines import jobs
 from onterms.products.messaging import errors, store
 from onterms.products.messaging.model.links import ShortLink
 from onterms.products.messaging.service.deliver import idempotency_token
-from onterms.products.messaging.store import pools
+from onterms.products.messaging.store import domains, pools
 
 LINK_CLICKED = "messaging.link_clicked"
 # Twilio docs, Link Shortening: ten letters and digits.
@@ -55,20 +55,25 @@ class Shortener:
     def short_link(self, link: str, *, reports: bool = True) -> ShortLink:
         """Make the short link of one."""
         code = "".join(secrets.choice(_ALPHABET) for _ in range(CODE_CHARS))
-        address = self.address_of(code)
+        name = self.domain["domain_name"]
+        address = f"https://{name}/{code}" if name else self.address_of(code)
         if self.domain["disable_https"]:
             # Twilio docs, Domain Config: without the scheme in front.
             address = address.partition("://")[2]
         return ShortLink(code, address, link, reports)
 
 
-async def follow(tx: Tx, code: str, user_agent: str, at: datetime) -> str:
+async def follow(tx: Tx, code: str, user_agent: str, at: datetime, host: str = "") -> str:
     """Return where a short link leads and report the click.
 
     Raises: NotFound for a code that never was, or ran out where the domain has no fallback.
     """
     link = await pools.find_link(tx, code) if len(code) == CODE_CHARS else None
     if link is None:
+        # Twilio docs, Domain Config: what a domain does not know goes to its fallback.
+        fallback = await domains.fallback_of(tx, host) if host else None
+        if fallback is not None:
+            return fallback
         raise NotFound("There is no such link")
     if link["expires_at"] <= at:
         if link["fallback_url"]:

@@ -85,6 +85,33 @@ def domain_config_of(row: Row, service_sid: str | None = None) -> dict[str, Any]
     }
 
 
+def certificate_of(row: Row, version: str) -> dict[str, Any]:
+    """Render a domain's certificate."""
+    return {
+        "domain_sid": row["sid"],
+        # The contract has an address here, not a name.
+        "domain_name": f"https://{row['domain_name']}",
+        "certificate_sid": row["certificate_sid"],
+        "date_created": row["certificate_created"],
+        "date_updated": row["certificate_updated"],
+        "date_expires": row["certificate_expires"],
+        "managed": False,
+        "requesting": False,
+        "cert_in_validation": None,
+        "url": f"https://messaging.twilio.com/{version}/LinkShortening/Domains/{row['sid']}/Certificate",
+    }
+
+
+def dns_validation_of(row: Row, reason: str) -> dict[str, Any]:
+    """Render whether a domain leads here."""
+    return {
+        "domain_sid": row["sid"],
+        "is_valid": not reason,
+        "reason": reason or None,
+        "url": f"{_BASE}/LinkShortening/Domains/{row['sid']}/ValidateDns",
+    }
+
+
 def association_of(domain_sid: str, service_sid: str) -> dict[str, Any]:
     """Render that a service shortens by a domain."""
     return {
