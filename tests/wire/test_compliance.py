@@ -110,6 +110,17 @@ class TestQuietHours:
         assert handset.bodies() == []
         go_to(clock_server, ALASKA, 8)
         assert handset.bodies() == ["Offer"]
+        toolkit(account, exempt_services=[service.sid])
+        client.messages.create(
+            messaging_service_sid=service.sid,
+            to=handset.number,
+            body="Code",
+            schedule_type="fixed",
+            send_at=now_of(clock_server) + timedelta(hours=15),
+        )
+        go_to(clock_server, ALASKA, 23)
+        clock_server.advance(minutes=1)
+        assert handset.bodies() == ["Offer", "Code"]
 
     def test_with_refuse_it_is_30610(self, clock_server, client, account, handset, refused):
         toolkit(account, action="refuse")

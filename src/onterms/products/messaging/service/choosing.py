@@ -119,6 +119,7 @@ def _as_new(row: Row, credential_sid: str, at: datetime) -> NewMessage:
         at=at,
         num_media=row["num_media"],
         credential_sid=credential_sid,
+        messaging_service_sid=row["messaging_service_sid"],
     )
 
 
