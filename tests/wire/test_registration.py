@@ -756,6 +756,14 @@ class TestCallbacks:
         assert [each["Status"] for each in heard] == ["pending-review", "in-review", "twilio-approved"]
         assert {each["BundleSid"] for each in heard} == {profile_sid}
 
+    def test_callback_that_nobody_answers_is_in_the_debugger(self, strict, client, applicant):
+        profile_sid = applicant.primary()
+        profile = client.trusthub.v1.customer_profiles(profile_sid)
+        profile.update(status_callback="http://127.0.0.1:9/nobody")
+        assert applicant.hand_in(profile) == "twilio-approved"
+        alerts = [alert for alert in client.monitor.v1.alerts.list() if alert.resource_sid == profile_sid]
+        assert alerts and {alert.error_code for alert in alerts} == {"11205"}
+
 
 class TestTheOperator:
     def decide(self, server, sid, **word):

@@ -1,6 +1,7 @@
 """Registering senders, joined: profiles, brands, campaigns and toll-free numbers, with whoever decides about them."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from onterms.app.office import Office
 from onterms.business import accounts
@@ -8,7 +9,7 @@ from onterms.core.db import Tx
 from onterms.engines import jobs
 from onterms.engines.api import Binding, OwnRoute
 from onterms.ports.callback import CallbackClient
-from onterms.products import messaging, numbers, registration, trust
+from onterms.products import messaging, monitor, numbers, registration, trust
 
 
 async def _holds_number(tx: Tx, account_sid: str, sid: str) -> bool:
@@ -17,6 +18,11 @@ async def _holds_number(tx: Tx, account_sid: str, sid: str) -> bool:
 
 async def _main_of(tx: Tx, account_sid: str) -> str:
     return (await accounts.main_accounts(tx, [account_sid])).get(account_sid, account_sid)
+
+
+async def _alert(tx: Tx, account_sid: str, sid: str, code: int, text: str, url: str, at: datetime) -> None:
+    alert = monitor.NewAlert(account_sid, code, text, resource_sid=sid, request_method="POST", request_url=url)
+    await monitor.record(tx, [alert], at)
 
 
 def registration_fees(office: Office) -> registration.Fees:
@@ -56,6 +62,7 @@ class Registering:
             self._office.mail,
             letterhead.sender,
             letterhead.sender_name,
+            _alert,
         )
         trust.Tasks(self._around, outside).register(worker)
         registration.Tasks(self._pools, self._fees, self._office.registrar).register(worker)

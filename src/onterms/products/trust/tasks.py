@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from onterms.core.db import Tx
 from onterms.engines import jobs
 from onterms.ports.callback import Callback, CallbackClient
 from onterms.ports.mail import MailPort, OutMail
@@ -18,6 +19,9 @@ _MAIL_ATTEMPTS_MAX = 288
 _ATTEMPTS_MAX = 10_000
 _BACKOFF = jobs.Backoff(first_s=1.0, max_s=300.0)
 
+# Writes to the account's debugger: (tx, account_sid, resource_sid, error_code, text, url, at).
+Alert = Callable[[Tx, str, str, int, str, str, datetime], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Outside:
@@ -29,6 +33,7 @@ class Outside:
     mail: MailPort
     mail_sender: str
     mail_sender_name: str
+    alert: Alert
 
 
 class Tasks:
@@ -60,7 +65,7 @@ class Tasks:
                 await self._outside.registrar.review_bundle(asked) if isinstance(asked, BundleSubmission) else asked
             )
             async with run.transaction() as tx:
-                await bundles.decide(tx, self._around, account_sid, job.payload["sid"], answer, run.clock.now())
+                await bundles.decide(tx, self._around, account_sid, job.payload, answer, run.clock.now())
                 if isinstance(answer, Waiting) and answer.again_at is not None:
                     await run.retry(tx, job, due_at=answer.again_at, error="not decided yet")
                 else:
@@ -69,7 +74,7 @@ class Tasks:
     async def _callback(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         for job in batch:
             account_sid, payload = job.account_sid or "", job.payload
-            await self._outside.callbacks.call(
+            answer = await self._outside.callbacks.call(
                 Callback(
                     account_sid=account_sid,
                     url=payload["url"],
@@ -80,6 +85,9 @@ class Tasks:
                 )
             )
             async with run.transaction() as tx:
+                if answer.error_code is not None:
+                    given = (answer.error_code, answer.error or "", payload["url"], run.clock.now())
+                    await self._outside.alert(tx, account_sid, payload["sid"], *given)
                 await run.complete(tx, [job])
 
     async def _mail(self, run: jobs.Run, batch: list[jobs.Job]) -> None:

@@ -58,10 +58,16 @@ def _refuse_raise(tables: PriceTables, rate: Rate, known: Sequence[Rate], at: da
 
 
 async def ensure_default_prices(tx: Tx, at: datetime) -> int:
-    """Fill an empty price list with the book that ships and return how many prices were added."""
-    if await store.has_list_prices(tx):
-        return 0
+    """Fill an empty price list with the book that ships and return how many prices were added.
+
+    A list that is older than a fee gets the fee's price, once.
+    """
     rates = store.shipped_rates(at)
+    if await store.has_list_prices(tx):
+        fees = store.shipped_fees() - await store.listed_services(tx)
+        rates = [rate for rate in rates if rate.service in fees]
+        if not rates:
+            return 0
     await store.insert_prices(tx, store.DEFAULT_BOOK, rates, "install")
     await store.bump(tx)
     return len(rates)

@@ -35,6 +35,11 @@ async def has_list_prices(tx: Tx) -> bool:
     return bool(await tx.fetchval("SELECT EXISTS (SELECT FROM list_prices)"))
 
 
+async def listed_services(tx: Tx) -> set[str]:
+    """Return the services that have, or had, a list price."""
+    return {row["service"] for row in await tx.fetch("SELECT DISTINCT service FROM list_prices")}
+
+
 async def insert_prices(tx: Tx, book: str, rates: Sequence[Rate], recorded_by: str) -> list[int]:
     """Add list prices and return their ids in order."""
     rows = await tx.fetch(
@@ -273,6 +278,11 @@ def _table(name: str) -> list[dict[str, str]]:
 def countries() -> dict[str, tuple[str, str]]:
     """Return name and calling code of every country that can have a price, by ISO code."""
     return {row["country"]: (row["name"], row["calling_code"]) for row in _table("default_prices.tsv")}
+
+
+def shipped_fees() -> set[str]:
+    """Return the services of the book that ships which are no traffic but fees."""
+    return {row["service"] for row in _table("default_fees.tsv")}
 
 
 def shipped_rates(at: datetime) -> list[Rate]:

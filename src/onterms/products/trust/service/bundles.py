@@ -360,10 +360,16 @@ async def question(tx: Tx, account_sid: str, payload: Mapping[str, Any]) -> Bund
     )
 
 
-async def decide(tx: Tx, around: Surroundings, account_sid: str, sid: str, answer: Answer, at: datetime) -> None:
+async def decide(
+    tx: Tx, around: Surroundings, account_sid: str, payload: Mapping[str, Any], answer: Answer, at: datetime
+) -> None:
     """Write down what a reviewer said; what does not apply any more changes nothing."""
+    sid = payload["sid"]
     row = await store.lock_bundle(tx, account_sid, sid)
     if row is None or row["status"] not in model.UNDER_REVIEW:
+        return
+    if row["submitted_at"].isoformat() != payload["submitted_at"]:
+        # It was taken back and handed in again meanwhile, perhaps with other parts.
         return
     if isinstance(answer, Granted):
         await fire(tx, account_sid, sid, "approve", (), at, around.followers)
