@@ -60,7 +60,6 @@ ROWS = {
         """
         PENDING approve REGISTERED
         PENDING fail FAILED
-        FAILED retry PENDING
         """,
     ),
     "tollfree": (

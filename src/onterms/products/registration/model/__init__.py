@@ -48,7 +48,6 @@ CAMPAIGN_MOVES: Moves = {
 NUMBER_MOVES: Moves = {
     ("PENDING", "approve"): "REGISTERED",
     ("PENDING", "fail"): "FAILED",
-    ("FAILED", "retry"): "PENDING",
 }
 # Twilio docs, Tollfree Verification resource; an edited one goes straight back to the reviewers (its event's example).
 TOLLFREE_MOVES: Moves = {
