@@ -719,6 +719,61 @@ REGISTRATION: Mapping[str, Exemplar] = {
     "messaging_v1:UpdateTollfreeVerification": Exemplar(by_sid(rejected_verification, BusinessName="Renamed")),
     "messaging_v1:DeleteTollfreeVerification": Exemplar(by_sid(verification)),
 }
+_channels = itertools.count(2000)
+
+
+async def channel_sender(world: World, tenant: Tenant) -> str:
+    given = {"sender_id": f"whatsapp:+1415555{next(_channels)}", "profile": {"name": "Exemplar"}}
+    row = await world.row(tenant, "messaging_v2:CreateChannelsSender", **given)
+    return str(row["sid"])
+
+
+async def online_sender(world: World, tenant: Tenant) -> str:
+    """A sender that its network took."""
+    sid = await channel_sender(world, tenant)
+    async with world.database.transaction() as tx:
+        await tx.execute("UPDATE channel_senders SET status = 'ONLINE' WHERE sid = $1", sid)
+    return sid
+
+
+async def channel_joining(world: World, tenant: Tenant) -> Made:
+    path = {"MessagingServiceSid": await service(world, tenant)}
+    return Made(path, {"Sid": await online_sender(world, tenant)})
+
+
+async def channel_member(world: World, tenant: Tenant) -> Made:
+    path = {"MessagingServiceSid": await service(world, tenant)}
+    for _ in range(2):
+        sid = await online_sender(world, tenant)
+        await world.row(tenant, "messaging_v1:CreateChannelSender", path=path, Sid=sid)
+    return Made({**path, "Sid": sid})
+
+
+def typing(channel: str) -> Maker:
+    """A message that came by WhatsApp."""
+
+    async def made(world: World, tenant: Tenant) -> Made:
+        sid = new_sid("SM", NOW)
+        async with world.database.transaction() as tx:
+            await tx.execute(
+                """INSERT INTO messages (account_sid, sid, direction, sender, recipient, peer, body, encoding,
+                                         num_segments, status, date_created, date_updated)
+                   VALUES ($1, $2, 'inbound', 'whatsapp:+19075550123', 'whatsapp:+14155552000',
+                           'whatsapp:+19075550123', 'Hi', 'UCS-2', 1, 'received', $3, $3)""",
+                tenant.sid,
+                sid,
+                NOW,
+            )
+        return Made(params={"channel": channel, "messageId": sid})
+
+    return made
+
+
+async def channel_list(world: World, tenant: Tenant) -> Made:
+    await channel_sender(world, tenant)
+    await channel_sender(world, tenant)
+    return Made(params={"Channel": "whatsapp"})
+
 
 _SENDERS: Mapping[str, Maker] = {
     "ShortCode": in_pool("ShortCode", short_code),
@@ -759,6 +814,19 @@ EXEMPLARS: dict[str, Exemplar] = {
         f"messaging_v1:List{noun}": Exemplar(listed(make, "ServiceSid"), pages=noun != "AlphaSender")
         for noun, make in _SENDERS.items()
     },
+    "messaging_v2:CreateChannelsSender": Exemplar(with_params(sender_id="whatsapp:+14155551999")),
+    "messaging_v2:FetchChannelsSender": Exemplar(by_sid(channel_sender)),
+    "messaging_v2:UpdateChannelsSender": Exemplar(
+        by_sid(channel_sender, webhook={"callback_url": "https://example.com/inbound"})
+    ),
+    "messaging_v2:DeleteChannelsSender": Exemplar(by_sid(channel_sender)),
+    "messaging_v2:ListChannelsSender": Exemplar(channel_list),
+    "messaging_v2:CreateTypingIndicator": Exemplar(typing("whatsapp")),
+    "messaging_v3:CreateV3TypingIndicator": Exemplar(typing("WHATSAPP")),
+    "messaging_v1:CreateChannelSender": Exemplar(channel_joining, {"Sid": online_sender}),
+    "messaging_v1:FetchChannelSender": Exemplar(channel_member),
+    "messaging_v1:DeleteChannelSender": Exemplar(channel_member),
+    "messaging_v1:ListChannelSender": Exemplar(listed(channel_member, "MessagingServiceSid")),
     "messaging_v1:FetchDomainConfig": Exemplar(shown_domain_config),
     "messaging_v1:UpdateDomainConfig": Exemplar(domain_config),
     "messaging_v1:FetchDomainConfigMessagingService": Exemplar(shortening),

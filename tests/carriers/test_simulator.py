@@ -192,6 +192,8 @@ class TestSubmit:
             "encoding": "UCS-2",
             "segments": 2,
             "at": "2030-01-01T12:00:00Z",
+            "channel": "sms",
+            "content": None,
         }
         assert simulator.sink.receipts == [
             Receipt(

@@ -80,7 +80,7 @@ class TestRefusals:
             (21606, {"from_": "+12125559999"}),
             (21609, {"status_callback": "not a URL"}),
             (21609, {"status_callback": "https://under_score.example.com/"}),
-            (21612, {"to": "whatsapp:+19075550001"}),
+            (21910, {"to": "whatsapp:+19075550001"}),
             (21614, {"to": "+493012345678"}),
             (21617, {"body": "a" * 1601}),
             (21620, {"media_url": ["nowhere"]}),

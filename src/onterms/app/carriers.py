@@ -1,11 +1,17 @@
 """Which carrier a message goes to: the operator's own by their routes, and in a sandbox the simulator for the rest."""
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from onterms.carriers import mms as over_mms
 from onterms.carriers.smpp import NO_ROUTE, SmppCarrier
-from onterms.ports.message_carrier import MessageCarrier, OutboundMessage, Refused, SubmitOutcome
+from onterms.ports.message_carrier import MessageCarrier, OutboundMessage, Refused, SubmitOutcome, Submitted
+
+# Twilio docs, error dictionary: the channel is not set up.
+NO_CHANNEL: Final = 63008
 
 
 class RoutedCarrier(MessageCarrier, Protocol):
@@ -21,12 +27,23 @@ class RoutedCarrier(MessageCarrier, Protocol):
 
 
 class Exchange:
-    """A `MessageCarrier` of carriers. Without `rest`, what no route carries is refused."""
+    """A `MessageCarrier` of carriers. Without `rest`, what no route carries is refused.
+
+    Shapes: `channels` has the carriers of channels by name; a message is its channel's, whatever the routes say.
+    """
 
     repeats_are_safe: bool = True
 
-    def __init__(self, smpp: SmppCarrier, rest: MessageCarrier | None, mms: RoutedCarrier | None = None) -> None:
-        assert rest is None or rest.repeats_are_safe, "each carrier here recognises what it was given before"
+    def __init__(
+        self,
+        smpp: SmppCarrier,
+        rest: MessageCarrier | None,
+        mms: RoutedCarrier | None = None,
+        channels: Mapping[str, MessageCarrier] = MappingProxyType({}),
+    ) -> None:
+        carriers = [*channels.values(), *([rest] if rest is not None else [])]
+        assert all(carrier.repeats_are_safe for carrier in carriers), "each recognises what it was given before"
+        self._channels = channels
         # Outcomes of the other carrier say whose they are.
         self.name = rest.name if rest is not None else smpp.name
         self._smpp = smpp
@@ -39,6 +56,28 @@ class Exchange:
 
     async def submit(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
         """Hand messages over, in order for each carrier, and return one outcome each."""
+        networks = {message.channel for message in messages}
+        if networks == {"sms"}:
+            return await self._submit_to_phones(messages)
+        outcomes: dict[str, SubmitOutcome] = {}
+        # At the same time: a slow network keeps nobody else waiting.
+        by_network = {name: [message for message in messages if message.channel == name] for name in sorted(networks)}
+        answers = await asyncio.gather(*(self._submit_on(name, part) for name, part in by_network.items()))
+        for part, found in zip(by_network.values(), answers, strict=True):
+            outcomes |= {message.sid: outcome for message, outcome in zip(part, found, strict=True)}
+        return [outcomes[message.sid] for message in messages]
+
+    async def _submit_on(self, channel: str, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
+        if channel == "sms":
+            return await self._submit_to_phones(messages)
+        carrier = self._channels.get(channel)
+        if carrier is None:
+            return [Refused(NO_CHANNEL, "the channel is not set up here", channel) for _ in messages]
+        found = await carrier.submit(messages)
+        # Receipts name the carrier that took it.
+        return [_named(outcome, carrier.name) for outcome in found]
+
+    async def _submit_to_phones(self, messages: Sequence[OutboundMessage]) -> list[SubmitOutcome]:
         with_files = [message for message in messages if message.media_urls]
         if not with_files:
             return await self._submit_texts(messages)
@@ -82,3 +121,9 @@ class Exchange:
             found = await self._smpp.submit(mine)
             outcomes |= {message.sid: outcome for message, outcome in zip(mine, found, strict=True)}
         return [outcomes[message.sid] for message in messages]
+
+
+def _named(outcome: SubmitOutcome, carrier: str) -> SubmitOutcome:
+    if isinstance(outcome, Submitted | Refused) and outcome.carrier is None:
+        return replace(outcome, carrier=carrier)
+    return outcome

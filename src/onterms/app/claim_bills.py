@@ -17,7 +17,7 @@ from onterms.core.money import decimal_text, divide, minor_digits, round_minor
 from onterms.engines import ledger
 
 # The catalogue names products, rated usage what is counted of them.
-_RATED = {"messaging": ("sms", "mms")}
+_RATED = {"messaging": ("sms", "mms", "whatsapp", "rcs")}
 _PRODUCTS = {rated: product for product, names in _RATED.items() for rated in names}
 _BY_THE_MONTH = "month"
 

@@ -215,7 +215,7 @@ class Edge:
             method=method,
             path=parts,
             query=dict(decode_pairs(incoming.query)),
-            body=_form(body, headers) if route.takes_form else {} if route.takes_any else _json_object(body),
+            body={} if route.takes_any else _form(body, headers) if route.takes_form else _json_object(body),
             at=self._clock.now(),
             caller=caller,
             operator=operator,

@@ -25,6 +25,7 @@ from onterms.app.doors import Doors
 from onterms.app.http import Edge
 from onterms.app.link_domains import LinkDomains, SystemNames
 from onterms.app.media_links import MediaShelf, OpenMedia, SignedMediaLinks
+from onterms.app.networks import SimulatedNetworks
 from onterms.app.office import LETTERHEAD, Office, Outside
 from onterms.app.operator_pages import OperatorPages
 from onterms.app.page import Page, PageFacts
@@ -37,12 +38,13 @@ from onterms.app.smpp_door import SmppDoor, SmppPorts, smpp_context
 from onterms.business import accounts, rehearsal, suspension
 from onterms.business.notices import Letterhead
 from onterms.carriers.mms import MmsApi, MmsCarrier, MmsDoor, MmsMailDoor
-from onterms.carriers.registrar import SimulatedNetworks
+from onterms.carriers.registrar import SimulatedNetworks as SimulatedHomes
 from onterms.carriers.simulator import FaultyCallbacks, SimulatorApi, SimulatorCarrier
 from onterms.carriers.smpp import SmppApi, SmppCarrier
 from onterms.carriers.smtp import SmtpMail
 from onterms.carriers.stripe import StripeGateway
 from onterms.carriers.webhook import AddressPolicy, WebhookClient, WebMediaFetcher
+from onterms.carriers.whatsapp import Files, WhatsAppApi, WhatsAppCarrier, WhatsAppReviewer
 from onterms.core.clock import Clock, SystemClock, VirtualClock
 from onterms.core.db import Database, Tx
 from onterms.core.errors import ConfigError
@@ -52,6 +54,7 @@ from onterms.engines import jobs, log
 from onterms.engines.api import Binding, Engine, Limits, OwnRoute, load
 from onterms.engines.api.openapi import document_route
 from onterms.engines.imaging import Studio
+from onterms.ports.channels import ChannelCarrier, Review, ReviewSink
 from onterms.products import content, messaging, monitor, numbers
 
 _log = logging.getLogger("onterms")
@@ -120,6 +123,8 @@ def own_routes_of(
     rehearsals: rehearsal.Changes,
     simulator: SimulatorCarrier,
     clock: SandboxClock | None,
+    networks: SimulatedNetworks | None = None,
+    more: Sequence[OwnRoute] = (),
 ) -> list[OwnRoute]:
     """Return the routes of our own APIs, with those of the documents that describe them."""
     routes = [
@@ -132,14 +137,35 @@ def own_routes_of(
         *messaging.insight_routes(),
         *SmppApi(vault).routes(),
         *MmsApi(vault).routes(),
-        *SimulatorApi(simulator, messaging.deactivate).routes(),
+        *SimulatorApi(simulator, messaging.deactivate, None if networks is None else networks.whatsapp).routes(),
         *messaging.SmppApi(numbers.senders).routes(),
         *numbers.ShortCodeApi(number_fees(office), accounts.statuses).routes(),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
+        *more,
     ]
     documents = [document_route(prefix, title, onterms.__version__, routes) for prefix, title in OWN_APIS.items()]
     routes += documents
     return routes
+
+
+def _files_of(database: Database) -> Files:
+    """Let a carrier read what a message carries."""
+
+    async def files(account_sid: str, message_sid: str) -> list[tuple[str, bytes]]:
+        async with database.snapshot() as tx:
+            rows = await messaging.files_of(tx, account_sid, message_sid)
+        return [(row["content_type"], row["data"]) for row in rows]
+
+    return files
+
+
+def _reviewed(clock: Clock) -> ReviewSink:
+    """Let what reviewers say reach the templates."""
+
+    async def record(tx: Tx, account_sid: str, sid: str, review: Review) -> None:
+        await content.reviewed(tx, account_sid, sid, review, clock.now())
+
+    return record
 
 
 async def _numbers_owned(tx: Tx, wanted: Sequence[str]) -> set[str]:
@@ -248,9 +274,18 @@ class House:
         await mms.start(works="worker" in settings.roles)
         self._stack.push_async_callback(mms.close)
         self._mms_door = MmsDoor(database, self.clock, vault, sink)
-        carrier = self._exchange = Exchange(smpp, simulator if settings.sandbox else None, mms)
+        whatsapp = await self._stack.enter_async_context(
+            WhatsAppCarrier(database, self.clock, vault, sink, _files_of(database))
+        )
+        channels: dict[str, ChannelCarrier] = {whatsapp.channel: whatsapp}
+        self.networks = SimulatedNetworks(database, self.clock, vault, simulator, fetcher)
+        if settings.port:
+            # A worker alone opens no doors that would tell.
+            self.networks.join(f"http://{settings.host}:{settings.port}")
+        await self._stack.enter_async_context(self.networks.whatsapp)
+        carrier = self._exchange = Exchange(smpp, simulator if settings.sandbox else None, mms, channels)
         callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
-        networks = SimulatedNetworks() if settings.sandbox else None
+        networks = SimulatedHomes() if settings.sandbox else None
         registrations = messaging.Registrations(self.clock, networks, is_enforced=settings.sender_registration)
         follower = registrations.follower(database)
         await follower.start()
@@ -268,12 +303,15 @@ class House:
                 lines=numbers.owner_of,
                 guard=guard,
                 registrations=registrations,
+                channels=channels,
             )
         )
         if "worker" in settings.roles:
             tasks.register(self.worker)
-            content.register(self.worker)
+            content.register(self.worker, WhatsAppReviewer(database, self.clock, vault, whatsapp.graph))
             simulator.register(self.worker)
+            whatsapp.register(self.worker)
+            self.networks.whatsapp.register(self.worker)
             office.register(
                 self.worker, messaging.still_due, callbacks, authenticator.signing_token, messaging.note_costs
             )
@@ -287,7 +325,9 @@ class House:
         if "api" in settings.roles:
             live = log.Live(database)
             self._background(live.run())
-            await self._open_doors(database, vault, authenticator, owned.senders, links, simulator, sandbox_clock, live)
+            await self._open_doors(
+                database, vault, authenticator, owned.senders, links, simulator, sandbox_clock, live, whatsapp
+            )
         self._is_ready = True
 
     async def _open_database(self) -> Database:
@@ -365,6 +405,7 @@ class House:
         simulator: SimulatorCarrier,
         sandbox_clock: SandboxClock | None,
         live: log.Live,
+        whatsapp: WhatsAppCarrier,
     ) -> None:
         settings = self.settings
         witness = self.office.conduct.witness
@@ -397,7 +438,11 @@ class House:
             is_link_domain=link_domains.is_one,
         )
         clock = sandbox_clock if "worker" in settings.roles else None
-        edge.mount(own_routes_of(vault, authenticator, database, self.office, self.rehearsals, simulator, clock))
+        whatsapp_api = WhatsAppApi(database, self.clock, vault, whatsapp, _reviewed(self.clock))
+        own = (vault, authenticator, database, self.office, self.rehearsals, simulator, clock)
+        edge.mount(own_routes_of(*own, self.networks, whatsapp_api.routes()))
+        if settings.sandbox:
+            edge.mount(self.networks.whatsapp.routes())
         edge.mount(links.routes())
         edge.mount(self._mms_door.routes())
         edge.mount(messaging.link_routes())
@@ -442,6 +487,10 @@ class House:
         ports = self.doors.ports
         if settings.public_url is None:
             links.base_url = f"http://{settings.host}:{ports.http}"
+        if settings.sandbox:
+            async with database.transaction() as tx:
+                here = f"http://{settings.host}:{ports.http}"
+                await self.networks.ensure(tx, here, self.credentials.account_sid, self.number, self.clock.now())
         self._write_env(authority, links.base_url)
 
     def _write_env(self, authority: LocalAuthority, base_url: str) -> None:

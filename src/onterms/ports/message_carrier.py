@@ -1,13 +1,33 @@
 """The port between the messaging room and any carrier of messages (simulator, SMPP, WhatsApp, RCS, MMS)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import msgspec
 
 from onterms.core.db import Tx
 
 ReceiptState = Literal["sent", "delivered", "undelivered", "failed", "read"]
+
+
+class Content(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a message on a channel shows beside or instead of plain text, in every form that its template has.
+
+    Shapes: `types` maps a content type (`twilio/quick-reply`) to its fields with the variables filled in, `source` the
+    same as they were written, with their places (`{{1}}`); a carrier takes the richest type that its channel shows.
+    `values` has the places' values. `template_name` is the name under which the channel's reviewers approved it, empty
+    where they did not.
+    """
+
+    types: dict[str, dict[str, Any]]
+    sid: str = ""
+    language: str = ""
+    source: dict[str, dict[str, Any]] = {}
+    values: dict[str, str] = {}
+    template_name: str = ""
+    template_category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,10 @@ class OutboundMessage:
     valid_until: datetime | None = None
     # Whether it may have been handed over before, by a process that ended or whose lease did.
     is_repeat: bool = False
+    # Which network carries it: sms, or a channel, whose addresses `sender` and `recipient` are (whatsapp:+14155550123).
+    channel: str = "sms"
+    # On a channel only.
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +98,7 @@ class Receipt:
     """A carrier's word on what became of a message it took, or, as `sent`, that it took it after all.
 
     A carrier that repeats our names gives `account_sid` and `message_sid`; others are found by `carrier_id`. `code`
-    is the error code for undelivered and failed.
+    is the error code for undelivered and failed, `reason` the carrier's own words for it.
     """
 
     carrier: str
@@ -84,6 +108,36 @@ class Receipt:
     state: ReceiptState
     code: int | None
     done_at: datetime
+    reason: str = ""
+
+
+class InboundDetails(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a channel tells of an inbound message beside its text and files.
+
+    Shapes: `kind` is text, image, audio, video, document, sticker, contacts, location, button, interactive, order,
+    reaction, unsupported ...; `replied_id` is the carrier's id of the message that this one answers, `replied_sender`
+    the address that sent that one. `button_text` and `button_payload` are of a tapped button, `list_*` of a chosen list
+    item. `data` is what else the channel has, as JSON.
+    """
+
+    kind: str = "text"
+    profile_name: str = ""
+    user_id: str = ""
+    button_text: str = ""
+    button_payload: str = ""
+    list_id: str = ""
+    list_title: str = ""
+    list_description: str = ""
+    latitude: str = ""
+    longitude: str = ""
+    address: str = ""
+    label: str = ""
+    is_forwarded: bool = False
+    is_frequently_forwarded: bool = False
+    replied_id: str = ""
+    replied_sender: str = ""
+    referral: Mapping[str, str] = {}
+    data: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +167,8 @@ class InboundMessage:
     media: tuple[InboundMedia, ...]
     segments: int
     at: datetime
+    # On a channel only, as are addresses such as whatsapp:+14155550123 in `sender` and `recipient`.
+    details: InboundDetails | None = None
 
 
 class MessageCarrier(Protocol):

@@ -32,6 +32,7 @@ OPERATOR_TABLES = frozenset(
 # and the log of what became of it all, in which calls of webhooks stand with their bodies.
 CONTENT = (
     *("smpp_handovers", "smpp_parts", "smpp_submit_parts", "smpp_deliveries", "smpp_messages", "mms_sent"),
+    *("whatsapp_messages", "whatsapp_windows", "channel_messages"),
     *("message_media", "media_contents", "message_feedback", "messages", "message_cookies", "end_user_marks"),
     *("end_users", "consents"),
     *("messaging_scheduled", "messaging_links", "messaging_sticky_senders", "messaging_contacts"),
@@ -42,6 +43,7 @@ OF_CLOSED = (
     *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
     *("messaging_number_words", "messaging_compliance", "messaging_insight_marks"),
     *("messaging_insights", "messaging_sender_insights"),
+    *("whatsapp_numbers", "whatsapp_templates", "channel_senders"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
     *("smpp_sessions", "smpp_numbers", "smpp_users", "messaging_media_settings"),

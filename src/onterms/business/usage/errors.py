@@ -2,7 +2,7 @@
 
 from onterms.core.errors import NotFound, Refusal
 
-_MESSAGING = ("sms", "mms")
+_MESSAGING = ("sms", "mms", "whatsapp", "rcs")
 
 
 class NoAgreement(Refusal):

@@ -106,6 +106,13 @@ mms-outbound|mms|Outbound MMS|messages|messages
 mms-outbound-longcode|mms-outbound|Outbound MMS from long codes|messages|messages
 mms-outbound-shortcode|mms-outbound|Outbound MMS from short codes|messages|messages
 mms-messages-carrierfees||Carriers' fees on MMS|messages|messages
+channels||Messages on channels|messages|messages
+channels-whatsapp|channels|WhatsApp|messages|messages
+channels-whatsapp-inbound|channels-whatsapp|Inbound WhatsApp|messages|messages
+channels-whatsapp-outbound|channels-whatsapp|Outbound WhatsApp|messages|messages
+channels-rcs|channels|RCS|messages|messages
+channels-rcs-inbound|channels-rcs|Inbound RCS|messages|messages
+channels-rcs-outbound|channels-rcs|Outbound RCS|messages|messages
 mediastorage||Media storage||gb-days
 phonenumbers||Phone numbers|numbers|numbers
 phonenumbers-local|phonenumbers|Local phone numbers|numbers|numbers
@@ -133,6 +140,10 @@ _OF_SERVICE = {
     ("sms", "outbound"): "sms-outbound",
     ("mms", "inbound"): "mms-inbound",
     ("mms", "outbound"): "mms-outbound",
+    ("whatsapp", "inbound"): "channels-whatsapp-inbound",
+    ("whatsapp", "outbound"): "channels-whatsapp-outbound",
+    ("rcs", "inbound"): "channels-rcs-inbound",
+    ("rcs", "outbound"): "channels-rcs-outbound",
     ("voice", "inbound"): "calls-inbound",
     ("voice", "outbound"): "calls-outbound",
     ("trunking", "inbound"): "trunking-origination",

@@ -3,6 +3,7 @@
 from onterms.carriers.simulator.api import SimulatorApi
 from onterms.carriers.simulator.carrier import NumbersOwned, SimulatorCarrier
 from onterms.carriers.simulator.faults import Faults, FaultyCallbacks
+from onterms.carriers.simulator.whatsapp import WhatsAppNetwork, sign
 
 __all__ = [
     "Faults",
@@ -10,4 +11,6 @@ __all__ = [
     "NumbersOwned",
     "SimulatorApi",
     "SimulatorCarrier",
+    "WhatsAppNetwork",
+    "sign",
 ]

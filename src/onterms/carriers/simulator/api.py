@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import unquote
 
 from msgspec import Meta, field
@@ -22,12 +22,13 @@ from onterms.carriers.simulator.errors import (
 from onterms.carriers.simulator.media import MEDIA_BYTES_MAX, MEDIA_MAX
 from onterms.carriers.simulator.model import MESSAGE_FAULTS, WEBHOOK_FAULTS, Fault, FaultKind, Outcome, Setting
 from onterms.carriers.simulator.store import Handset, HandsetMessage
+from onterms.carriers.simulator.whatsapp import WhatsAppNetwork
 from onterms.core.calendar import day_of
 from onterms.core.db import Tx
 from onterms.core.e164 import is_e164, is_short_code, split_address
 from onterms.core.errors import InvalidParameter
 from onterms.engines.api.own import Created, OwnRequest, OwnRoute
-from onterms.engines.api.shapes import Shape
+from onterms.engines.api.shapes import Shape, show
 
 # Twilio docs, error 21617: the longest text of one message.
 BODY_CHARS_MAX: Final = 1600
@@ -37,8 +38,8 @@ HANDSETS_MAX: Final = 1_000
 HANDSETS_DEFAULT: Final = 100
 # Ten data: URLs of full size, four characters for three bytes.
 _SEND_BYTES_MAX: Final = MEDIA_MAX * MEDIA_BYTES_MAX * 4 // 3 + 64 * 1024
-# Error codes have five digits, statuses of HTTP three.
-_CODES: Final = (1, 99_999)
+# Error codes have five digits, those of WhatsApp six, statuses of HTTP three.
+_CODES: Final = (1, 999_999)
 # RFC 1035 2.3.4, and a port.
 _HOST_CHARS_MAX: Final = 260
 _STATUSES: Final = (200, 599)
@@ -82,6 +83,21 @@ class NewSetting(Shape):
     delay_s: _Seconds | None = None
 
 
+class NewPlace(Shape):
+    """A place that a handset shares."""
+
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
+    name: Annotated[str, Meta(max_length=256)] = ""
+    address: Annotated[str, Meta(max_length=256)] = ""
+
+
+class Read(Shape):
+    """How many messages were read now."""
+
+    read: int
+
+
 class NewMessage(Shape):
     """A message from a handset, with text, media, or both."""
 
@@ -90,6 +106,12 @@ class NewMessage(Shape):
     to: str | None = None
     body: str = ""
     media_urls: Annotated[list[str], Meta(max_length=MEDIA_MAX)] | None = None
+    # By which network; without it that of the address in `to`, which is SMS for a number.
+    channel: Literal["sms", "whatsapp"] | None = None
+    # On WhatsApp: the id or title of a button or list item of the message with the id `reply_to`, or of the last one.
+    tap: Annotated[str, Meta(max_length=256)] = ""
+    reply_to: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    location: NewPlace | None = None
 
 
 class NewFault(Shape):
@@ -119,6 +141,9 @@ class MessageShown(Shape):
     encoding: str
     segments: int
     at: datetime
+    channel: str
+    # On a channel, what it shows beside its text, as the channel's network writes it.
+    content: Any
 
 
 class HandsetShown(Shape):
@@ -164,9 +189,15 @@ class SimulatorApi:
     Shapes: `deactivate` takes the word of a number out of service, as a carrier's report would bring it.
     """
 
-    def __init__(self, carrier: SimulatorCarrier, deactivate: Deactivate | None = None) -> None:
+    def __init__(
+        self,
+        carrier: SimulatorCarrier,
+        deactivate: Deactivate | None = None,
+        whatsapp: WhatsAppNetwork | None = None,
+    ) -> None:
         self._carrier = carrier
         self._deactivate = deactivate
+        self._whatsapp = whatsapp
 
     def routes(self) -> list[OwnRoute]:
         """List the routes; only a sandbox mounts them."""
@@ -190,6 +221,7 @@ class SimulatorApi:
                 summary="Send from a handset",
             ),
             OwnRoute("DELETE", f"{handset}/messages", "machine", self.delete_messages, summary="Empty a handset"),
+            OwnRoute("POST", f"{handset}/read", "machine", self.read_messages, summary="Read what a handset received"),
             OwnRoute("GET", faults, "machine", self.list_faults, summary="List injected faults and their hits"),
             OwnRoute("POST", faults, "machine", self.add_fault, summary="Inject a fault"),
             OwnRoute("DELETE", faults, "machine", self.delete_faults, summary="Take all faults back"),
@@ -256,9 +288,35 @@ class SimulatorApi:
         recipient = _recipient(body.to)
         _check_text(body.body)
         media_urls = _media_urls(body.media_urls)
+        channel, identity = split_address(recipient)
+        if body.channel is not None and channel not in ("sms", body.channel):
+            raise RecipientInvalid("'to' is an address of another channel than 'channel' says")
+        if self._whatsapp is not None and "whatsapp" in (channel, body.channel):
+            if await self._whatsapp.knows(identity.lstrip("+")):
+                if not (body.body or media_urls or body.tap or body.location):
+                    raise BodyMissing("'body', 'media_urls', 'tap' or 'location' is required")
+                place = None if body.location is None else show(body.location)
+                return _shown_message(
+                    await self._whatsapp.send_from_handset(
+                        number,
+                        identity,
+                        body.body,
+                        media_urls,
+                        tap=body.tap,
+                        reply_to=body.reply_to,
+                        location=place,
+                    )
+                )
+            recipient = f"whatsapp:{identity}"
+        if body.tap or body.location or body.reply_to is not None:
+            raise SettingInvalid("'tap', 'reply_to' and 'location' are for messages to a business on WhatsApp")
         if not body.body and not media_urls:
             raise BodyMissing("'body' is required where there are no 'media_urls'")
         return _shown_message(await self._carrier.send_from_handset(number, recipient, body.body, media_urls))
+
+    async def read_messages(self, tx: Tx, number: str) -> Read:
+        """Read what a handset received by WhatsApp, whose senders learn of it."""
+        return Read(0 if self._whatsapp is None else await self._whatsapp.read_all(tx, _reader(number)))
 
     async def delete_messages(self, tx: Tx, number: str) -> None:
         """Empty a handset; its setting stays."""

@@ -9,10 +9,11 @@ import msgspec
 
 from onterms.carriers.simulator.model import Fault, Setting
 from onterms.core.db import Row, Tx
+from onterms.core.e164 import split_address
 
 CHANNEL = "onterms_simulator"
 
-_MESSAGE = "id, handset, direction, sender, recipient, body, media_urls, message_sid, encoding, segments, at"
+_MESSAGE = "id, handset, direction, sender, recipient, body, media_urls, message_sid, encoding, segments, at, content"
 _FAULT = "id, kind, recipient, sender, host, code, delay_s, remaining, probability, seed, seen, hits, created_at"
 
 
@@ -31,6 +32,13 @@ class HandsetMessage:
     segments: int
     at: datetime
     id: int = 0
+    # On a channel, what it shows beside its text.
+    content: Any = None
+
+    @property
+    def channel(self) -> str:
+        """The network that carried it."""
+        return split_address(self.sender if ":" in self.sender else self.recipient).channel
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from onterms.products.content.api import bindings
 from onterms.products.content.model import Rendered, Template
-from onterms.products.content.service import render, templates
+from onterms.products.content.service import render, render_for_channel, reviewed, templates
 from onterms.products.content.tasks import register
 
-__all__ = ["Rendered", "Template", "bindings", "register", "render", "templates"]
+__all__ = ["Rendered", "Template", "bindings", "register", "render", "render_for_channel", "reviewed", "templates"]

@@ -1,8 +1,8 @@
 """A template, how it is filled in, and how it is approved.
 
 Theory of operation of an approval. A template is unsubmitted until it is sent to the channel's reviewers; then it is
-received, pending while they look at it, and ends approved or rejected with a reason. The reviewer here is a simulator
-that follows the channel's published rules and always comes to the same verdict on the same template.
+received, pending while they look at it, and ends approved or rejected with a reason. What the channel's published rules
+speak against is turned down here, before anybody is asked.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onterms.ports.message_carrier import Content
 from onterms.products.content.errors import InvalidVariables, TypeNotOnChannel
 
 # Twilio docs, Content API: the types of a template.
@@ -36,6 +37,10 @@ VARIABLES_MAX = 100
 CATEGORIES = frozenset({"UTILITY", "MARKETING", "AUTHENTICATION"})
 LANGUAGE = re.compile(r"[a-z]{2,3}([_-][A-Za-z]{2,4})?")
 TEMPLATE_NAME = re.compile(r"[a-z0-9_]{1,512}")
+# From the plainest form to the richest ones, which are alike.
+_RANKS = ("twilio/text", "twilio/location", "twilio/media")
+# Where the forms of a template have their text.
+_TEXTS = ("body", "title", "label")
 _PLACE = re.compile(r"\{\{\s*([A-Za-z0-9_]{1,32})\s*\}\}")
 
 # What may follow what: an approval's states.
@@ -56,14 +61,19 @@ class Template:
     sid: str
     variables: Mapping[str, str]
     types: Mapping[str, Any]
+    language: str = ""
+    # Under which name and in which category the channel's reviewers approved it; empty where they did not.
+    approved_name: str = ""
+    approved_category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a template says by SMS or MMS."""
+    """What a template says: its text and files, and on a channel the whole of it."""
 
     body: str
     media_urls: tuple[str, ...]
+    content: Content | None = None
 
 
 def places_in(value: Any) -> set[str]:
@@ -83,24 +93,65 @@ def rendered(template: Template, given: Mapping[str, str]) -> Rendered:
     Raises: TypeNotOnChannel where it has neither; InvalidVariables naming the variables without a value.
     """
     media, text = template.types.get("twilio/media"), template.types.get("twilio/text")
+    # What else a template has cannot be shown there.
     if media is None and text is None:
         kinds = ", ".join(sorted(template.types))
         raise TypeNotOnChannel(f"A template needs twilio/text or twilio/media to be sent by SMS or MMS; it has {kinds}")
     shown: Mapping[str, Any] = media or text or {}
+    values = _values(template, given, shown)
+    body = _filled(shown.get("body") or (text or {}).get("body") or "", values)
+    return Rendered(body, tuple(_filled(url, values) for url in shown.get("media", ())))
+
+
+def rendered_for_channel(template: Template, given: Mapping[str, str]) -> Rendered:
+    """Fill a template in for a channel, in every form that it has.
+
+    Raises: InvalidVariables naming the variables without a value.
+    """
+    values = _values(template, given, template.types)
+    types: dict[str, dict[str, Any]] = _filled(dict(template.types), values)
+    richest = types[max(types, key=_richness)]
+    places = places_in(template.types)
+    shown = Content(
+        types=types,
+        sid=template.sid,
+        language=template.language,
+        source={name: dict(fields) for name, fields in template.types.items()},
+        values={name: value for name, value in values.items() if name in places},
+        template_name=template.approved_name,
+        template_category=template.approved_category,
+    )
+    body = next((str(fields[name]) for fields in (richest, *types.values()) for name in _TEXTS if fields.get(name)), "")
+    # The files of a card stay in the card.
+    media = types["twilio/media"].get("media") or () if max(types, key=_richness) == "twilio/media" else ()
+    return Rendered(body, tuple(media), shown)
+
+
+def _richness(name: str) -> int:
+    return _RANKS.index(name) if name in _RANKS else len(_RANKS)
+
+
+def _values(template: Template, given: Mapping[str, str], shown: Any) -> dict[str, str]:
     values = {**template.variables, **given}
     missing = sorted(places_in(shown) - values.keys())
     if missing:
         raise InvalidVariables(f"ContentVariables has no value for {', '.join(missing)}")
+    return values
 
-    def fill(written: str) -> str:
-        return _PLACE.sub(lambda match: values[match[1]], written)
 
-    body = fill(shown.get("body") or (text or {}).get("body") or "")
-    return Rendered(body, tuple(fill(url) for url in shown.get("media", ())))
+def _filled(value: Any, values: Mapping[str, str]) -> Any:
+    """Fill the places in all texts of a value in."""
+    if isinstance(value, str):
+        return _PLACE.sub(lambda match: values[match[1]], value)
+    if isinstance(value, Mapping):
+        return {name: _filled(each, values) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(each, values) for each in value]
+    return value
 
 
 def verdict(template: Template, name: str, category: str) -> str:
-    """Return why the reviewer turns a template down, or "" where it does not.
+    """Return why a template is turned down by rule, or "" where it is not.
 
     Source: Meta, message template guidelines: names, samples of variables, variables at the ends.
     """

@@ -10,6 +10,7 @@ from onterms.core.ids import new_sid
 from onterms.engines import jobs
 from onterms.engines.api import PageRequest
 from onterms.engines.api.parameters import decode_json
+from onterms.ports.channels import Review, SubmittedTemplate
 from onterms.products.content import errors, model, store
 from onterms.products.content.model import Rendered, Template
 
@@ -102,18 +103,29 @@ async def approval(tx: Tx, account_sid: str, sid: str) -> Row | None:
     return await store.fetch_approval(tx, account_sid, sid)
 
 
-async def review(tx: Tx, account_sid: str, sid: str, at: datetime) -> None:
-    """Move an approval one step on: the reviewer takes the template up, then says what it thinks of it."""
+async def take_up(tx: Tx, account_sid: str, sid: str, at: datetime) -> SubmittedTemplate | None:
+    """Turn an approval down by the published rules, or return the template for the channel's reviewers."""
     row = await store.fetch_approval(tx, account_sid, sid)
     found = await templates(tx, [(account_sid, sid)])
-    if row is None or not found or not model.MOVES[row["status"]]:
-        return
+    if row is None or not found or row["status"] not in ("received", "pending"):
+        return None
+    template = found[0]
     if row["status"] == "received":
         await store.move_approval(tx, account_sid, sid, "pending", "", at)
-        await _ask(tx, account_sid, sid, at)
-        return
-    reason = model.verdict(found[0], row["name"], row["category"])
-    await store.move_approval(tx, account_sid, sid, "rejected" if reason else "approved", reason, at)
+    reason = model.verdict(template, row["name"], row["category"])
+    if reason:
+        await store.move_approval(tx, account_sid, sid, "rejected", reason, at)
+        return None
+    return SubmittedTemplate(
+        account_sid, sid, row["name"], row["category"], template.language, template.types, template.variables
+    )
+
+
+async def reviewed(tx: Tx, account_sid: str, sid: str, review: Review, at: datetime) -> None:
+    """Record what the reviewers said; what does not follow from the approval's state changes nothing."""
+    row = await store.fetch_approval(tx, account_sid, sid)
+    if row is not None and review.status in model.MOVES[row["status"]]:
+        await store.move_approval(tx, account_sid, sid, review.status, review.reason, at)
 
 
 async def _ask(tx: Tx, account_sid: str, sid: str, at: datetime) -> None:
@@ -124,7 +136,15 @@ async def templates(tx: Tx, keys: Sequence[tuple[str, str]]) -> list[Template]:
     """Return templates by (account_sid, sid); what an account does not have is absent."""
     wanted = set(keys)
     return [
-        Template(row["account_sid"], row["sid"], row["variables"], row["types"])
+        Template(
+            row["account_sid"],
+            row["sid"],
+            row["variables"],
+            row["types"],
+            row["language"],
+            row["approved_name"] or "",
+            row["approved_category"] or "",
+        )
         for row in await store.fetch_many(tx, keys)
         if (row["account_sid"], row["sid"]) in wanted
     ]
@@ -135,6 +155,15 @@ def render(template: Template, variables: str) -> Rendered:
 
     Raises: InvalidVariables, TypeNotOnChannel.
     """
+    return model.rendered(template, _read(variables))
+
+
+def render_for_channel(template: Template, variables: str) -> Rendered:
+    """Fill a template in for a channel with the JSON text of its variables. Raises: InvalidVariables."""
+    return model.rendered_for_channel(template, _read(variables))
+
+
+def _read(variables: str) -> Mapping[str, str]:
     try:
         given = decode_json(variables) if variables else {}
     except ValueError:
@@ -143,4 +172,4 @@ def render(template: Template, variables: str) -> Rendered:
         raise errors.InvalidVariables("ContentVariables must be a JSON object whose values are texts")
     if any("\0" in value for value in given.values()):
         raise errors.InvalidVariables("ContentVariables must not hold the character NUL")
-    return model.rendered(template, given)
+    return given

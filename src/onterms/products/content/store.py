@@ -52,7 +52,10 @@ async def fetch(tx: Tx, account_sid: str, sid: str) -> Row | None:
 async def fetch_many(tx: Tx, keys: Sequence[tuple[str, str]]) -> list[Row]:
     """Return templates by (account_sid, sid)."""
     return await tx.fetch(
-        "SELECT * FROM content_templates WHERE account_sid = ANY($1::text[]) AND sid = ANY($2::text[])",
+        """SELECT t.*, a.name AS approved_name, a.category AS approved_category FROM content_templates t
+           LEFT JOIN content_approvals a
+             ON a.account_sid = t.account_sid AND a.content_sid = t.sid AND a.status = 'approved'
+           WHERE t.account_sid = ANY($1::text[]) AND t.sid = ANY($2::text[])""",
         list({key[0] for key in keys}),
         list({key[1] for key in keys}),
     )

@@ -8,6 +8,7 @@ from onterms.products.messaging.api.opt_out import OptOutApi
 from onterms.products.messaging.api.services import link_routes
 from onterms.products.messaging.api.smpp import SmppApi
 from onterms.products.messaging.model import moves_of
+from onterms.products.messaging.service.channels import ensure_sender
 from onterms.products.messaging.service.closing import refuse_waiting, settle_now
 from onterms.products.messaging.service.compliance import Compliance
 from onterms.products.messaging.service.consent import DeactivationBook, deactivate
@@ -55,6 +56,7 @@ __all__ = [
     "Till",
     "deactivate",
     "deactivation_report",
+    "ensure_sender",
     "fetch_media",
     "files_of",
     "has_service",

@@ -254,6 +254,36 @@ class FallbackFromRefused(Refusal):
     code = 21664
 
 
+class ChannelsDiffer(Refusal):
+    """From and To are addresses of different channels."""
+
+    code = 21910
+
+
+class ChannelNotFound(Refusal):
+    """From is no sender of the account on the channel, or not online."""
+
+    code = 63007
+
+
+class SameAddress(Refusal):
+    """To and From are one address of a channel."""
+
+    code = 63031
+
+
+class InvalidChannelSender(Refusal):
+    """A sender of a channel cannot be made or changed so."""
+
+    code = 63100
+
+
+class ContentNotOnChannel(Refusal):
+    """What a message asks for is not shown on its channel."""
+
+    code = 63030
+
+
 class LinksNotShortened(Refusal):
     """ShortenUrls without a short domain."""
 

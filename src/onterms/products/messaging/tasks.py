@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from onterms.core.errors import Unavailable
 from onterms.core.ids import new_sid
 from onterms.engines import jobs
 from onterms.ports.callback import Callback, CallbackClient
+from onterms.ports.channels import ChannelCarrier, Standing
 from onterms.ports.media import Fetched, FetchFailed, MediaFetcher
 from onterms.ports.message_carrier import InboundMessage, MessageCarrier, OutboundMessage, Receipt, Unknown
 from onterms.products import monitor
@@ -21,12 +22,15 @@ from onterms.products.messaging import store
 from onterms.products.messaging.model import Change, Message
 from onterms.products.messaging.model.media import bytes_max, objection
 from onterms.products.messaging.service import (
+    channel_fields,
+    channels,
     choosing,
     deliver,
     inspecting,
     keeping,
     links,
     money,
+    networks,
     pool,
     receive,
     registration,
@@ -74,6 +78,8 @@ class Surroundings:
     lines: receive.Lines
     guard: inspecting.Guard
     registrations: registration.Registrations
+    # The carriers of channels, by the channel's name.
+    channels: Mapping[str, ChannelCarrier] = field(default_factory=dict)
 
 
 class Sink:
@@ -88,13 +94,14 @@ class Sink:
         guard: inspecting.Guard,
     ) -> None:
         self._clock = clock
-        self._lines = lines
+        self._lines = channels.lines(lines)
         self._statuses = statuses
         self._till = till
         self._guard = guard
 
     async def receipts_arrived(self, tx: Tx, receipts: Sequence[Receipt]) -> None:
         """Record receipts."""
+        await channels.keep_words(tx, receipts)
         await deliver.record_receipts(tx, receipts, self._clock.now())
 
     async def still_going(self, tx: Tx, keys: Sequence[tuple[str, str]]) -> set[str]:
@@ -114,6 +121,14 @@ class Sink:
         """Put messages that a carrier followed into their queue again."""
         await returning.put_back(tx, messages, self._clock.now())
 
+    async def standing_changed(self, tx: Tx, account_sid: str, sid: str, standing: Standing) -> None:
+        """Record that a network changed its mind about a channel's sender."""
+        await channels.settle(tx, account_sid, sid, standing, self._clock.now())
+
+    async def senders_online(self, tx: Tx, addresses: Sequence[str]) -> Mapping[str, str]:
+        """Return the accounts of those channel addresses that are online."""
+        return {address: line.account_sid for address, line in (await self._lines(tx, addresses)).items()}
+
 
 class Tasks:
     """The handlers of the room's jobs."""
@@ -121,6 +136,8 @@ class Tasks:
     def __init__(self, surroundings: Surroundings) -> None:
         self._at = surroundings.clock.now
         self._with = surroundings
+        self._lines = channels.lines(surroundings.lines)
+        self._at_networks = networks.Networks(surroundings.clock, surroundings.channels)
         # Set when the batch that began last has been at the carrier.
         self._submitted = asyncio.Event()
         self._submitted.set()
@@ -138,6 +155,7 @@ class Tasks:
         worker.register(money.SETTLE, self.settle, batch_max=500, concurrency=1, items="ends")
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
         worker.register(keeping.MEDIA_RETENTION, self.media_retention, batch_max=1, concurrency=1)
+        self._at_networks.register(worker)
         worker.register(smpp.PARTS, self.smpp_submit_parts, batch_max=50)
 
     async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
@@ -214,8 +232,13 @@ class Tasks:
             failures += [Change(*key, "undelivered", error_code=code) for key, code in barred.items()]
             await deliver.record_changes(tx, failures, now)
             failed |= {sid for _, sid in barred}
+            shown = await channels.contents_of(tx, messages)
             outbound = [
-                deliver.outbound(message, await self._media_links(tx, message) if message["num_media"] else ())
+                deliver.outbound(
+                    message,
+                    await self._media_links(tx, message) if message["num_media"] else (),
+                    shown.get(message["sid"]),
+                )
                 for message in messages
                 if message["sid"] not in failed
             ]
@@ -245,6 +268,7 @@ class Tasks:
                 changes.append(change)
         async with run.transaction() as tx:
             now = self._at()
+            await networks.keep_answers(tx, outbound, outcomes)
             later = self._later(batch, again, changes, now) if again else []
             others = [jobs.enqueuing(tx, later, now)] if later else []
             await deliver.record_changes(tx, changes, now, *others, run.completing(tx, batch))
@@ -372,7 +396,7 @@ class Tasks:
                 message = await store.fetch(tx, account_sid, sid)
                 if message is None:
                     continue
-                line = (await self._with.lines(tx, [message["recipient"]])).get(message["recipient"])
+                line = (await self._lines(tx, [message["recipient"]])).get(message["recipient"])
                 statuses = await self._with.accounts.statuses(tx, [account_sid])
                 # So may the service, whose messages are then the number's.
                 service_sid = message["messaging_service_sid"]
@@ -381,6 +405,7 @@ class Tasks:
                 if line is None or line.account_sid != account_sid or statuses.get(account_sid) != "active":
                     continue
                 media = await store.media_sids(tx, account_sid, sid)
+                brought = await channel_fields.brought(tx, message)
                 cookies = await store.cookies(tx, account_sid, message["recipient"], message["sender"], self._at())
             line = replace(line, sms=pool.webhook_of(line, service))
             if not line.sms.url:
@@ -391,7 +416,9 @@ class Tasks:
                 self._with.clock,
                 message,
                 line,
-                respond.inbound_params(message, line, media, job.payload.get("opt_out_type")),
+                respond.inbound_params(message, line, media, job.payload.get("opt_out_type"))
+                if brought is None
+                else channel_fields.inbound_params(message, brought, media, job.payload.get("opt_out_type")),
                 signing_token=token,
                 idempotency_token=job.payload["token"],
                 cookies=cookies,

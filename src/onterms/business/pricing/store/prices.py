@@ -268,6 +268,10 @@ _SHIPPED = {
 _SHORT_CODE = "500/75000"
 
 
+# Examples, as are all figures that ship.
+_CHANNELS = {"whatsapp": "0.0050/0.8", "rcs": "0.0083/1.3"}
+
+
 def _table(name: str) -> list[dict[str, str]]:
     text = resources.files("onterms.business.pricing.store").joinpath(name).read_text("utf-8")
     head, *lines = text.splitlines()
@@ -301,6 +305,10 @@ def shipped_rates(at: datetime) -> list[Rate]:
         add("short-code", "none", "month", country, "", name, _SHORT_CODE)
     for row in _table("default_fees.tsv"):
         add(row["service"], "none", row["unit"], row["country"], "", row["name"], row["price"])
+    # One price wherever it goes, for channels run over the internet; what the network takes is a surcharge.
+    for service, figures in _CHANNELS.items():
+        for direction in ("outbound", "inbound"):
+            add(service, direction, "message", "", "", "every country", figures)
     for row in _table("default_prefixes.tsv"):
         add("voice", "outbound", "minute", row["country"], row["prefix"], row["name"], row["voice_out"])
     return rates

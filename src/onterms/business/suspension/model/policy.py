@@ -20,7 +20,7 @@ _FORGOTTEN_HALVINGS = 20
 # Emergency numbers: 112 (ITU-T E.161.1) and 911; whoever needs others writes a rule.
 _EMERGENCY = ("112", "911")
 # A rule, a block or a consent for messaging holds for every kind of message.
-_FAMILIES = {"sms": "messaging", "mms": "messaging"}
+_FAMILIES = dict.fromkeys(("sms", "mms", "whatsapp", "rcs"), "messaging")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from onterms.core.errors import InvalidParameter, Refusal
 from onterms.engines.api import Binding, Call, Page, Reply, serve, serve_batched
 from onterms.products import numbers
 from onterms.products.messaging import errors, wire
-from onterms.products.messaging.api import services
+from onterms.products.messaging.api import channels, services
 from onterms.products.messaging.model import NewMessage
 from onterms.products.messaging.service import geo, history, money, prepare, send
 from onterms.products.messaging.service.history import MediaLinks
@@ -77,6 +77,7 @@ class Api:
             serve("accounts_v1:FetchMessagingGeopermissions", self.fetch_permissions),
             serve("accounts_v1:UpdateMessagingGeopermissions", self.update_permissions),
             *services.bindings(),
+            *channels.bindings(),
         ]
 
     async def create(self, tx: Tx, calls: list[Call]) -> Sequence[Any]:
@@ -141,7 +142,7 @@ class Api:
         if sides:
             owned = await self._senders(tx, [(account_sid, side) for side in sides])
             foreign = [side for side in sides if (account_sid, side) not in owned]
-            if foreign and all(number.startswith("+") for number in foreign):
+            if foreign and all(number.startswith("+") or ":" in number for number in foreign):
                 filters["peer"] = foreign[0]
 
     async def fetch(self, tx: Tx, call: Call) -> Mapping[str, Any]:
@@ -208,7 +209,8 @@ class Api:
 
 def _is_plain(call: Call) -> bool:
     """Tell whether nothing has to be looked up for a message but what is in memory."""
-    return not prepare.is_special(call.params) and "ApplicationSid" not in call.params
+    params = call.params
+    return not prepare.is_special(params) and "ApplicationSid" not in params and ":" not in params.get("To", "")
 
 
 def _test_reply(draft: send.Draft) -> Any:

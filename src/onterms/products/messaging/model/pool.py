@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-SenderKind = Literal["phone_number", "short_code", "alpha_sender", "destination_alpha_sender"]
+SenderKind = Literal["phone_number", "short_code", "alpha_sender", "destination_alpha_sender", "channel_sender"]
 # Senders that an account holds, and may give back.
 HELD: Final = frozenset({"phone_number", "short_code"})
 
@@ -50,6 +50,9 @@ def rank(sender: PoolSender, country: str, *, has_media: bool) -> int | None:
     if sender.kind == "short_code":
         # Twilio docs, Messaging Services: the short code of the region comes before alpha senders and long codes.
         return 0 if country in sender.reaches else None
+    if sender.kind == "channel_sender":
+        # Twilio docs, Messaging Services: channels run over the internet, so no country is nearer.
+        return 0
     if sender.kind != "phone_number":
         if country in ALPHA_REFUSED:
             return None

@@ -22,7 +22,7 @@ from onterms.engines import jobs, log
 from onterms.ports.callback import Answer, Attempt, Callback, CallbackClient
 from onterms.products import monitor
 from onterms.products.messaging import events
-from onterms.products.messaging.service import deliver, respond
+from onterms.products.messaging.service import channel_fields, deliver, respond
 
 # Ours: what one process has under way, and of that one account, so that a customer whose server hangs does not hold up
 # the others.
@@ -42,6 +42,7 @@ OUTAGES: Final = (
 _log = logging.getLogger("onterms.messaging")
 
 _Call = dict[str, Any]
+_Fields = list[tuple[str, str]]
 
 
 class NotWritten(RuntimeError):
@@ -82,7 +83,11 @@ class Caller:
         tasks: dict[asyncio.Task[None], _Making] = {}
         try:
             token = await self._signing_token(account_sid)
-            tasks = {asyncio.create_task(self._make(account_sid, making, token, share)): making for making in makings}
+            more = await self._more_fields(run, account_sid, job.payload["calls"])
+            tasks = {
+                asyncio.create_task(self._make(account_sid, making, token, share, fields)): making
+                for making, fields in zip(makings, more, strict=True)
+            }
             open_ = set(tasks)
             while open_:
                 done, open_ = await asyncio.wait(open_, timeout=WRITE_DOWN_S)
@@ -108,7 +113,19 @@ class Caller:
         self._last[call["sid"]] = written
         return making
 
-    async def _make(self, account_sid: str, making: _Making, token: str, share: asyncio.Semaphore) -> None:
+    async def _more_fields(self, run: jobs.Run, account_sid: str, calls: Sequence[_Call]) -> list[_Fields]:
+        """Return the fields that each call has beside the common ones: those of messages on channels."""
+        more: list[_Fields] = [[] for _ in calls]
+        on_channels = [place for place, call in enumerate(calls) if ":" in call["recipient"]]
+        if on_channels:
+            async with run.transaction() as tx:
+                for place in on_channels:
+                    more[place] = await channel_fields.of_callback(tx, account_sid, calls[place])
+        return more
+
+    async def _make(
+        self, account_sid: str, making: _Making, token: str, share: asyncio.Semaphore, more: _Fields
+    ) -> None:
         call = making.call
         if making.before is not None:
             await asyncio.wait([making.before])
@@ -120,7 +137,7 @@ class Caller:
                     account_sid=account_sid,
                     url=call["url"],
                     method="POST",
-                    params=deliver.callback_params(account_sid, call),
+                    params=deliver.callback_params(account_sid, call) + more,
                     signing_token=token,
                     idempotency_token=call["token"],
                 )

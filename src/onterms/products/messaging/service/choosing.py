@@ -139,7 +139,7 @@ async def _choices(
             failures[key] = errors.UnknownMessagingService.code
             continue
         settings, peer = service.settings, peers[key]
-        now = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in service.senders]
+        now = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in service.of(row["recipient"])]
         country = e164.country_of(row["recipient"]) or ""
         if row["sender"]:
             fit = [sender for sender in now if sender.sender == row["sender"]]
@@ -159,7 +159,8 @@ async def _choices(
         )
         chosen[key] = (sender.sender, sender.sid)
         used[key[0], peer[1], sender.sid] += row["num_segments"]
-        if settings["sticky_sender"] and sticky != sender.sender and not row["sender"]:
+        # Twilio docs, Messaging Services: conversations do not stick on RCS.
+        if settings["sticky_sender"] and sticky != sender.sender and not row["sender"] and sender.sender[:4] != "rcs:":
             sticking[peer] = fresh[peer] = sender.sender
     if used:
         await pools.note_use(tx, +used)

@@ -9,6 +9,7 @@ from onterms.core.db import Row, Statement, Tx
 from onterms.core.ids import new_random_sid
 from onterms.engines import jobs, log
 from onterms.ports.message_carrier import (
+    Content,
     OutboundMessage,
     Receipt,
     Refused,
@@ -18,6 +19,7 @@ from onterms.ports.message_carrier import (
 )
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, implied_sent
+from onterms.products.messaging.model.channels import channel_of
 from onterms.products.messaging.service import money, registration
 from onterms.products.messaging.store import smpp
 
@@ -29,7 +31,7 @@ VALIDITY_EXPIRED = 30036
 PROVIDER_TIMEOUT = 30410
 
 
-def outbound(message: Row, media_urls: tuple[str, ...]) -> OutboundMessage:
+def outbound(message: Row, media_urls: tuple[str, ...], content: Content | None = None) -> OutboundMessage:
     """Make what a carrier gets of a stored message."""
     return OutboundMessage(
         sid=message["sid"],
@@ -42,6 +44,8 @@ def outbound(message: Row, media_urls: tuple[str, ...]) -> OutboundMessage:
         encoding=message["encoding"],
         valid_until=message["valid_until"],
         is_repeat=message["was"] == "sending",
+        channel=channel_of(message["recipient"]) if ":" in message["recipient"] else "sms",
+        content=content,
     )
 
 
@@ -175,7 +179,13 @@ async def record_receipts(tx: Tx, receipts: Sequence[Receipt], at: datetime) -> 
         for receipt in receipts
         if receipt.account_sid is not None and receipt.message_sid is not None
     ]
-    return await record_changes(tx, changes, at)
+    # Meta docs, status webhooks: read says that it was delivered, which is then left out.
+    reached = [
+        Change(change.account_sid, change.sid, "delivered", carrier=change.carrier, carrier_id=change.carrier_id)
+        for change in changes
+        if change.status == "read"
+    ]
+    return await record_changes(tx, [*reached, *changes], at)
 
 
 def callback_params(account_sid: str, payload: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from onterms.engines.api import PageRequest
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import TERMINAL, Change, may_follow
 from onterms.products.messaging.service.deliver import record_changes
-from onterms.products.messaging.store import pools
+from onterms.products.messaging.store import channels, pools
 
 
 class MediaLinks(Protocol):
@@ -54,6 +54,8 @@ async def redact(tx: Tx, account_sid: str, sid: str, body: str, at: datetime) ->
     _require_complete(message)
     redacted = await store.redact(tx, account_sid, sid, at)
     assert redacted is not None
+    if ":" in message["recipient"]:
+        await channels.forget(tx, account_sid, sid)
     await log.append(tx, [events.event(events.REDACTED, account_sid, sid, {})], at)
     return redacted
 

@@ -105,6 +105,12 @@ def _use(
     segments: int,
     credential_sid: str = "",
 ) -> Use:
+    if ":" in recipient:
+        # Channels run over the internet: one message, whatever is in it, and no country of ours.
+        channel, number = e164.split_address(sender if is_inbound else recipient)
+        direction = "inbound" if is_inbound else "outbound"
+        country = e164.country_of(number) or ""
+        return Use(account_sid, sid, channel, direction, country, number, "message", 1, "", credential_sid)
     # The country that sets the price is where it goes to; for what comes in, that of our own number.
     # Short codes are known within their country only, whoever writes to them.
     country = e164.country_of(recipient) or (e164.country_of(sender) if is_inbound else None) or ""

@@ -12,9 +12,13 @@ from onterms.core.ids import new_sid
 from onterms.engines.api import PageRequest
 from onterms.products import numbers, registration
 from onterms.products.messaging import errors
+from onterms.products.messaging.model.channels import ONLINE, channel_of
 from onterms.products.messaging.model.pool import HELD, PoolSender, SenderKind
+from onterms.products.messaging.model.web import is_web_url
+from onterms.products.messaging.service import channels
 from onterms.products.messaging.service.registration import is_us_long_code
-from onterms.products.messaging.service.send import VALIDITY_S_MAX, Senders, is_web_url
+from onterms.products.messaging.service.send import VALIDITY_S_MAX, Senders
+from onterms.products.messaging.store import channels as channel_store
 from onterms.products.messaging.store import pools
 
 # Twilio docs, Messaging Services: senders of one pool.
@@ -69,6 +73,17 @@ class Pool:
 
     settings: Row
     senders: tuple[PoolSender, ...]
+
+    def of(self, recipient: str) -> list[PoolSender]:
+        """Return the senders that write to a recipient's kind of address: of its channel, or none of a channel."""
+        if ":" not in recipient:
+            return [sender for sender in self.senders if sender.kind != "channel_sender"]
+        channel = channel_of(recipient)
+        return [
+            sender
+            for sender in self.senders
+            if sender.kind == "channel_sender" and channel_of(sender.sender) == channel
+        ]
 
 
 def _settings(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,6 +209,23 @@ async def add_alpha(
     return await pools.insert_sender(tx, account_sid, service_sid, new_sid("AI", at), kind, alpha, country, at)
 
 
+async def add_channel(tx: Tx, account_sid: str, service_sid: str, sid: str, at: datetime) -> Row:
+    """Put a sender of a channel into a pool.
+
+    Raises: NotFound, AlreadyInPool, InAnotherPool, PoolFull; CannotMessage for a sender that is not online.
+    """
+    await _make_room(tx, account_sid, service_sid)
+    sender = await channels.fetch(tx, account_sid, sid)
+    if sender["status"] not in ONLINE:
+        raise errors.CannotMessage(f"{sender['address']} is not online")
+    there = await pools.service_of_number(tx, account_sid, sender["address"], "channel_sender")
+    if there is not None:
+        if there["service_sid"] == service_sid:
+            raise errors.AlreadyInPool(f"{sender['address']} is already in this Messaging Service")
+        raise errors.InAnotherPool(f"{sender['address']} is in another Messaging Service")
+    return await pools.insert_sender(tx, account_sid, service_sid, sid, "channel_sender", sender["address"], "", at)
+
+
 async def _make_room(tx: Tx, account_sid: str, service_sid: str) -> None:
     if await pools.lock_service(tx, account_sid, service_sid) is None:
         raise _not_found(service_sid)
@@ -254,10 +286,14 @@ async def pools_of(tx: Tx, senders: Senders, keys: Iterable[tuple[str, str]]) ->
     rows = await pools.senders_of(tx, list(services)) if services else []
     pairs = [(row["account_sid"], row["sender"]) for row in rows if row["kind"] in HELD]
     owned = await senders(tx, pairs) if pairs else {}
+    on_channels = [(row["account_sid"], row["sid"]) for row in rows if row["kind"] == "channel_sender"]
+    online = await channel_store.online_sids(tx, on_channels) if on_channels else set()
     found: dict[tuple[str, str], list[PoolSender]] = {key: [] for key in services}
     for row in rows:
         number = owned.get((row["account_sid"], row["sender"]))
         if row["kind"] in HELD and not _is_held(row, number):
+            continue
+        if row["kind"] == "channel_sender" and (row["account_sid"], row["sid"]) not in online:
             continue
         of_service = found.get((row["account_sid"], row["service_sid"]))
         if of_service is not None:
@@ -267,6 +303,8 @@ async def pools_of(tx: Tx, senders: Senders, keys: Iterable[tuple[str, str]]) ->
 
 def _pool_sender(row: Row, number: numbers.OwnedNumber | None) -> PoolSender:
     facts = (row["sid"], row["sender"], row["kind"])
+    if row["kind"] == "channel_sender":
+        return PoolSender(*facts, country="", used=row["used"], can_mms=True)
     if number is None:
         return PoolSender(*facts, country=row["country"], used=row["used"])
     return PoolSender(

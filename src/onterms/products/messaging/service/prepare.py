@@ -1,5 +1,6 @@
 """From CreateMessage's parameters to a draft: templates filled in, links shortened, services' settings used."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,10 +11,11 @@ import msgspec
 from onterms.core import e164
 from onterms.core.db import Row, Tx
 from onterms.core.errors import InvalidParameter, NotServed, Refusal
+from onterms.ports.message_carrier import Content
 from onterms.products import content
 from onterms.products.messaging import errors
 from onterms.products.messaging.model import pool as model
-from onterms.products.messaging.service import pool, send
+from onterms.products.messaging.service import channels, pool, send
 from onterms.products.messaging.service.links import Shortener
 from onterms.products.messaging.store import pools
 
@@ -39,6 +41,9 @@ _UNSERVED: tuple[tuple[str, Any], ...] = (
 )
 
 
+_GEO = re.compile(r"geo:(-?[0-9]{1,3}(?:\.[0-9]{1,15})?),(-?[0-9]{1,3}(?:\.[0-9]{1,15})?)(?:\|(.{0,256}))?", re.DOTALL)
+
+
 @dataclass(slots=True)
 class Found:
     """What the messages of one batch name, looked up together."""
@@ -48,6 +53,8 @@ class Found:
     domains: Mapping[str, Row] = field(default_factory=dict)
     # Whether any carrier gets files to a recipient.
     carries_files: Callable[[str], bool] = lambda _: True
+    # Senders of channels by (account_sid, From as it was given).
+    channels: Mapping[tuple[str, str], Row] = field(default_factory=dict)
 
 
 async def look_up(tx: Tx, senders: send.Senders, asked: Sequence[tuple[str, Mapping[str, Any]]]) -> Found:
@@ -63,12 +70,17 @@ async def look_up(tx: Tx, senders: send.Senders, asked: Sequence[tuple[str, Mapp
     named = [(account, params["ContentSid"]) for account, params in asked if params.get("ContentSid")]
     if named:
         found.templates = {(each.account_sid, each.sid): each for each in await content.templates(tx, named)}
+    sources = [
+        (account, source) for account, params in asked if channels.is_on_channel(source := params.get("From", ""))
+    ]
+    if sources:
+        found.channels = await channels.senders_of(tx, sources)
     return found
 
 
 def is_special(params: Mapping[str, Any]) -> bool:
     """Tell whether a message asks for more than a plain one does."""
-    return not _SPECIAL.isdisjoint(params)
+    return not _SPECIAL.isdisjoint(params) or ":" in params.get("To", "") or ":" in params.get("From", "")
 
 
 def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_of: Callable[[str], str]) -> send.Draft:
@@ -76,12 +88,15 @@ def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_
 
     Raises: Refusal with the code of the first thing wrong.
     """
+    is_on_channel = channels.is_on_channel(draft.recipient)
     for name, nothing in _UNSERVED:
+        if is_on_channel and name == "PersistentAction":
+            continue
         if params.get(name, nothing) != nothing:
             raise NotServed(f"{name} is not served by this installation")
     _refuse_fallback(params)
     draft = msgspec.structs.replace(draft, provides_feedback=bool(params.get("ProvideFeedback")))
-    draft = _filled_in(draft, params, found)
+    draft = _on_channel(draft, params, found) if is_on_channel else _filled_in(draft, params, found)
     service_sid = params.get("MessagingServiceSid")
     if not service_sid:
         if params.get("ScheduleType") or params.get("SendAt"):
@@ -107,19 +122,53 @@ def _refuse_fallback(params: Mapping[str, Any]) -> None:
     raise Refusal("FallbackFrom needs a Messaging Service with an RCS sender", code=21667)
 
 
+def _on_channel(draft: send.Draft, params: Mapping[str, Any], found: Found) -> send.Draft:
+    """Give a message on a channel what it shows there: a template in all its forms, or a place."""
+    recipient, sender = channels.addresses(draft.recipient, draft.sender)
+    changes: dict[str, Any] = {"recipient": recipient, "sender": sender}
+    row = found.channels.get((draft.account_sid, params.get("From", "")))
+    if row is not None and draft.status_callback is None:
+        changes["status_callback"] = row["webhook"].get("status_callback_url") or None
+    template = _template(draft, params, found)
+    if template is not None:
+        shown = content.render_for_channel(template, params.get("ContentVariables", ""))
+        changes |= {"body": shown.body, "media_urls": shown.media_urls, "content": shown.content}
+    if params.get("PersistentAction"):
+        if template is not None:
+            raise InvalidParameter("A message has either a ContentSid or a PersistentAction")
+        changes["content"] = _place(params["PersistentAction"], draft.body)
+    return msgspec.structs.replace(draft, **changes)
+
+
+def _place(actions: Sequence[str], body: str) -> Content:
+    # Twilio docs, WhatsApp location messages: geo:latitude,longitude|label; the body is the place's name.
+    match = _GEO.fullmatch(actions[0]) if len(actions) == 1 else None
+    if match is None or abs(float(match[1])) > 90 or abs(float(match[2])) > 180:
+        raise errors.ContentNotOnChannel("PersistentAction must be one of geo:latitude,longitude|label")
+    place = {"latitude": match[1], "longitude": match[2], "label": body, "address": match[3] or ""}
+    return Content({"twilio/location": place})
+
+
 def _filled_in(draft: send.Draft, params: Mapping[str, Any], found: Found) -> send.Draft:
+    template = _template(draft, params, found)
+    if template is None:
+        return draft
+    shown = content.render(template, params.get("ContentVariables", ""))
+    return msgspec.structs.replace(draft, body=shown.body, media_urls=shown.media_urls)
+
+
+def _template(draft: send.Draft, params: Mapping[str, Any], found: Found) -> content.Template | None:
     content_sid = params.get("ContentSid")
     if not content_sid:
         if params.get("ContentVariables"):
             raise errors.ContentRequiredForVariables("ContentVariables needs a ContentSid")
-        return draft
+        return None
     template = found.templates.get((draft.account_sid, content_sid))
     if template is None:
         raise errors.UnknownContent(f"The content {content_sid} does not exist")
     if draft.body or draft.media_urls:
         raise InvalidParameter("A message has either a ContentSid or a Body with MediaUrl")
-    shown = content.render(template, params.get("ContentVariables", ""))
-    return msgspec.structs.replace(draft, body=shown.body, media_urls=shown.media_urls)
+    return template
 
 
 def _send_at(params: Mapping[str, Any], at: datetime) -> datetime | None:
@@ -160,7 +209,7 @@ def _by_service(
             raise errors.LinksNotShortened("This Messaging Service has no domain to shorten links by")
         changes["body"], changes["links"] = shortener.shorten(draft.body)
     draft = msgspec.structs.replace(draft, **changes)
-    if not service.senders:
+    if not service.of(draft.recipient):
         raise errors.ServiceHasNoSenders("The Messaging Service contains no phone numbers")
     return _reached(draft, service, shortener, carries_files)
 
@@ -170,9 +219,13 @@ def _reached(
 ) -> send.Draft:
     """Make sure that somebody in the pool reaches the recipient: with files, or else with links to them."""
     wanted = draft.sender
+    if channels.is_on_channel(draft.recipient):
+        if wanted and wanted not in {sender.sender for sender in service.of(draft.recipient)}:
+            raise errors.NotInPool(f"{wanted} is not in the Messaging Service")
+        return draft
     if wanted and not e164.is_alpha_sender(wanted):
         wanted = e164.normalise(wanted) or wanted
-    senders = [sender for sender in service.senders if not wanted or sender.sender == wanted]
+    senders = [sender for sender in service.of(draft.recipient) if not wanted or sender.sender == wanted]
     if not senders:
         raise errors.NotInPool(f"{wanted} is not in the Messaging Service")
     recipient = e164.normalise(draft.recipient)

@@ -12,7 +12,7 @@ from onterms.ports.message_carrier import InboundMessage
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import Keyword, NewMessage
 from onterms.products.messaging.model.opt_out import Heard, hear
-from onterms.products.messaging.service import inspecting, money, pool
+from onterms.products.messaging.service import channel_fields, channels, inspecting, money, pool
 from onterms.products.messaging.service.deliver import idempotency_token
 from onterms.products.messaging.service.send import enqueue
 from onterms.products.messaging.store import consent, pools, smpp
@@ -106,6 +106,11 @@ async def receive(
         ],
         at,
     )
+    await channel_fields.keep(tx, [(message, stored) for message, stored, _ in fresh if stored.sid in new])
+    for message, stored, _ in fresh:
+        code = channel_fields.code_in(message.body)
+        if code and stored.sid in new:
+            await channels.hear_code(tx, stored.account_sid, stored.recipient, code, at)
     bound = await smpp.users_of_numbers(tx, list({(stored.account_sid, stored.recipient) for _, stored, _ in fresh}))
     for message, stored, line in fresh:
         if stored.sid not in new:
@@ -155,6 +160,9 @@ class _Words:
     def heard(self, line: OwnedNumber, sender: str, body: str) -> Heard | None:
         """Return the keyword that a message to a line is, if it is one."""
         own = self.own(line)
+        # Twilio docs, Advanced Opt-Out: on WhatsApp only a service's own words count; people there block a sender.
+        if own is None and line.phone_number.startswith("whatsapp:"):
+            return None
         alone = (line.account_sid, line.phone_number) not in self._services
         # Twilio support 223181748: a short code standing alone handles its keywords itself, unless it has words here.
         if own is None and alone and line.kind == "shortcode":

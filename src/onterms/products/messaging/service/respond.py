@@ -17,7 +17,8 @@ from onterms.core.db import Row
 from onterms.core.errors import Refusal
 from onterms.ports.callback import Answer, Attempt, Callback, CallbackClient, Method
 from onterms.products.messaging.model import NewMessage
-from onterms.products.messaging.service.send import Draft, compose, is_web_url
+from onterms.products.messaging.model.web import is_web_url
+from onterms.products.messaging.service.send import Draft, compose
 from onterms.products.monitor import NewAlert
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import twiml

@@ -1,13 +1,11 @@
 """Accepting messages to send: validated, allowed, stored and queued in the caller's transaction."""
 
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,11 +14,13 @@ from onterms.core.db import AtOnce, Tx
 from onterms.core.errors import Refusal
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
+from onterms.ports.message_carrier import Content
 from onterms.products import numbers
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import NewMessage, Status
 from onterms.products.messaging.model.links import LINK_LIFE, ShortLink
-from onterms.products.messaging.service import money
+from onterms.products.messaging.model.web import is_web_url
+from onterms.products.messaging.service import channels, money
 from onterms.products.messaging.store import pools
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
@@ -40,9 +40,6 @@ PAIR_WINDOW = timedelta(seconds=30)
 SCHEDULED_MAX = 500_000
 # Twilio docs, error 21635: landlines of these countries are attempted, others refused.
 LANDLINES_REACHED = frozenset({"US", "CA", "GB"})
-
-_WEB_URL = re.compile(r"^https?://[^\s/?#]+[^\s]*$", re.IGNORECASE)
-
 
 # From (account, number) to what the account owns; numbers that are not the account's are absent.
 Senders = Callable[[Tx, Sequence[tuple[str, str]]], Awaitable[Mapping[tuple[str, str], OwnedNumber]]]
@@ -68,20 +65,8 @@ class Draft(msgspec.Struct, frozen=True):
     send_at: datetime | None = None
     links: tuple[ShortLink, ...] = ()
     provides_feedback: bool = False
-
-
-def is_web_url(text: str) -> bool:
-    """Tell whether a text is an http(s) address with a host.
-
-    Twilio docs: host names with an underscore are not called.
-    """
-    if len(text) > 4096 or not _WEB_URL.match(text):
-        return False
-    try:
-        host = urlsplit(text).hostname
-    except ValueError:
-        return False
-    return bool(host) and "_" not in str(host)
+    # On a channel: what its template shows.
+    content: Content | None = None
 
 
 def compose(draft: Draft) -> NewMessage:
@@ -93,12 +78,16 @@ def compose(draft: Draft) -> NewMessage:
         raise errors.RecipientRequired("A 'To' phone number is required")
     if not draft.sender and not draft.messaging_service_sid:
         raise errors.SenderRequired("A 'From' or 'MessagingServiceSid' parameter is required")
-    if not draft.body and not draft.media_urls:
+    if not draft.body and not draft.media_urls and draft.content is None:
         raise errors.ContentRequired("Message body is required")
     if len(draft.body) > BODY_CHARS_MAX:
         raise errors.BodyTooLong(f"The message body is longer than {BODY_CHARS_MAX} characters")
-    recipient = _recipient(draft.recipient, draft.sender)
-    sender = _sender(draft.sender) if draft.sender else ""
+    on_channel = channels.is_on_channel(draft.recipient) or channels.is_on_channel(draft.sender)
+    if on_channel:
+        recipient, sender = channels.addresses(draft.recipient, draft.sender)
+    else:
+        recipient = _recipient(draft.recipient, draft.sender)
+        sender = _sender(draft.sender) if draft.sender else ""
     if recipient == sender:
         raise errors.SameNumber(f"'To' and 'From' are the same number: {recipient}")
     _check_media(draft.media_urls)
@@ -109,7 +98,7 @@ def compose(draft: Draft) -> NewMessage:
         if not 1 <= draft.validity_s <= VALIDITY_S_MAX:
             raise errors.InvalidValidityPeriod(f"ValidityPeriod must be 1 to {VALIDITY_S_MAX} seconds")
         valid_until = (draft.send_at or draft.at) + timedelta(seconds=draft.validity_s)
-    parts = gsm.segment(draft.body, smart_encoded=draft.smart_encoded)
+    parts = gsm.segment(draft.body, smart_encoded=draft.smart_encoded and not on_channel)
     return NewMessage(
         account_sid=draft.account_sid,
         sid=new_sid("MM" if draft.media_urls else "SM", draft.at),
@@ -118,8 +107,8 @@ def compose(draft: Draft) -> NewMessage:
         recipient=recipient,
         body=parts.text,
         encoding=parts.encoding,
-        # A message with media is one MMS, however long its text.
-        num_segments=1 if draft.media_urls else parts.segments,
+        # A message with media is one MMS, however long its text; channels know no segments.
+        num_segments=1 if draft.media_urls or on_channel else parts.segments,
         num_media=len(draft.media_urls),
         media_urls=draft.media_urls,
         status=_first_status(draft),
@@ -141,9 +130,6 @@ def _first_status(draft: Draft) -> Status:
 def _recipient(text: str, sender: str) -> str:
     if e164.is_e164(text):
         return text
-    channel, _ = e164.split_address(text)
-    if channel != "sms":
-        raise errors.NotRoutable(f"No {channel} sender is set up for this account")
     # Written the national way, a number is read as one of the sender's country.
     number = e164.normalise(text, e164.country_of(sender) if sender else None)
     if number is None:
@@ -154,9 +140,6 @@ def _recipient(text: str, sender: str) -> str:
 def _sender(text: str) -> str:
     if e164.is_e164(text):
         return text
-    channel, _ = e164.split_address(text)
-    if channel != "sms":
-        raise errors.NotRoutable(f"No {channel} sender is set up for this account")
     number = e164.normalise(text) if not e164.is_short_code(text) else None
     if number is None and not e164.is_short_code(text) and not e164.is_alpha_sender(text):
         raise errors.InvalidSender(
@@ -195,7 +178,7 @@ async def accept(tx: Tx, senders: Senders, till: money.Till, drafts: Sequence[Dr
         results.append(message)
         if draft.force_delivery:
             forced.add(message.sid)
-        if draft.send_at or draft.links or draft.provides_feedback:
+        if draft.send_at or draft.links or draft.provides_feedback or draft.content is not None:
             extras[message.sid] = draft
     refused = await admit(
         tx, senders, till, [message for message in results if isinstance(message, NewMessage)], forced, extras
@@ -264,6 +247,8 @@ async def _store_extras(tx: Tx, kept: Sequence[NewMessage], extras: Mapping[str,
         if draft.links:
             expires_at = (draft.send_at or draft.at) + LINK_LIFE
             await pools.insert_links(tx, message.account_sid, message.sid, draft.links, draft.at, expires_at)
+        if draft.content is not None:
+            await channels.keep_content(tx, [(message.account_sid, message.sid, draft.content)])
         if draft.provides_feedback:
             # Twilio docs, Message Feedback: not confirmed until the customer says so.
             await pools.set_feedback(tx, message.account_sid, message.sid, "unconfirmed", draft.at)
@@ -294,7 +279,14 @@ async def objections(
     """Find what storage says against messages: the sender, the country, the recipient's wish."""
     refused: dict[str, Refusal] = {}
     # A service's senders were looked up with it.
-    pairs = {(message.account_sid, message.sender) for message in composed if not message.messaging_service_sid}
+    on_channels = [message for message in composed if ":" in message.recipient]
+    if on_channels:
+        refused.update(await channels.objections(tx, on_channels))
+    pairs = {
+        (message.account_sid, message.sender)
+        for message in composed
+        if not message.messaging_service_sid and ":" not in message.recipient
+    }
     owned = await senders(tx, list(pairs)) if pairs else {}
     asked = [(m.account_sid, m.sender, m.recipient) for m in composed if m.sender]
     asked += [(m.account_sid, m.messaging_service_sid, m.recipient) for m in composed if m.messaging_service_sid]
@@ -307,9 +299,12 @@ async def objections(
     else:
         stopped, blocked = await store.objections(tx, asked, accounts)
     for message in composed:
+        if message.sid in refused:
+            continue
+        is_on_channel = ":" in message.recipient
         sender = owned.get((message.account_sid, message.sender))
         service_sid = message.messaging_service_sid
-        if service_sid is None and (sender is None or not sender.capabilities.sms):
+        if not is_on_channel and service_sid is None and (sender is None or not sender.capabilities.sms):
             refused[message.sid] = errors.SenderNotOurs(
                 f"The 'From' phone number {message.sender} is not a valid, SMS-capable number or short code "
                 "of this account."
@@ -322,6 +317,8 @@ async def objections(
             service_sid is not None and (message.account_sid, service_sid, message.recipient) in stopped
         ):
             refused[message.sid] = errors.OptedOut("Attempt to send to unsubscribed recipient")
+        elif is_on_channel:
+            continue
         elif blocked and (message.account_sid, e164.country_of(message.recipient) or "") in blocked:
             refused[message.sid] = errors.CountryBlocked(
                 f"Permission to send an SMS has not been enabled for the region indicated by the 'To' number: "
@@ -384,6 +381,9 @@ def _address_text(text: str) -> str:
     # A plus sign that a client did not encode, as curl -d does not, arrives as a space.
     if text[:1] == " " and text[1:].isdecimal():
         return "+" + text[1:]
+    if " " in text and channels.is_on_channel(text):
+        channel, _, identity = text.partition(":")
+        return f"{channel}:{_address_text(identity)}"
     return text.strip()
 
 

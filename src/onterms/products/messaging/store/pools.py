@@ -101,13 +101,14 @@ async def senders_of(tx: Tx, keys: Sequence[tuple[str, str]]) -> list[Row]:
     )
 
 
-async def service_of_number(tx: Tx, account_sid: str, number: str) -> Row | None:
-    """Return the row of the pool that a number stands in."""
+async def service_of_number(tx: Tx, account_sid: str, number: str, kind: str = "phone_number") -> Row | None:
+    """Return the row of the pool that a number, or a sender of a channel, stands in."""
     return await tx.fetchrow(
         """SELECT * FROM messaging_service_senders
-           WHERE account_sid = $1 AND sender = $2 AND kind IN ('phone_number', 'short_code')""",
+           WHERE account_sid = $1 AND sender = $2 AND (kind = $3 OR $3 = 'phone_number' AND kind = 'short_code')""",
         account_sid,
         number,
+        kind,
     )
 
 
@@ -120,7 +121,7 @@ async def services_of_numbers(tx: Tx, keys: Sequence[tuple[str, str, str]]) -> d
         """SELECT s.*, p.sender FROM messaging_service_senders p
            JOIN messaging_services s ON s.account_sid = p.account_sid AND s.sid = p.service_sid
            WHERE p.account_sid = ANY($1::text[]) AND p.sid = ANY($2::text[])
-             AND p.kind IN ('phone_number', 'short_code')""",
+             AND p.kind IN ('phone_number', 'short_code', 'channel_sender')""",
         list({key[0] for key in keys}),
         [key[2] for key in keys],
     )
