@@ -158,7 +158,7 @@ class TestRefusals:
 
     def test_operation_no_room_serves_is_answered_with_501(self, client, refused):
         with refused(20501, 501):
-            client.messaging.v1.deactivations().fetch()
+            client.verify.v2.services.list()
 
 
 class TestList:

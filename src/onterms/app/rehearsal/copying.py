@@ -34,7 +34,7 @@ _LEFT_OUT = frozenset(
 )
 _LEFT_OUT_PREFIXES = (
     "channel_", "content_", "events", "letterbox", "mailbox_", "messaging_", "mms_", "payment_simulator_",
-    "registrar_", "simulator_", "smpp_", "trust_", "whatsapp_",
+    "rcs_", "registrar_", "simulator_", "smpp_", "trust_", "whatsapp_",
 )  # fmt: skip
 
 # What a customer's row is told by, where it is not customer_sid or account_sid. $1 is the customer's SID, $2 its

@@ -32,7 +32,7 @@ OPERATOR_TABLES = frozenset(
 # and the log of what became of it all, in which calls of webhooks stand with their bodies.
 CONTENT = (
     *("smpp_handovers", "smpp_parts", "smpp_submit_parts", "smpp_deliveries", "smpp_messages", "mms_sent"),
-    *("whatsapp_messages", "whatsapp_windows", "channel_messages"),
+    *("rcs_messages", "whatsapp_messages", "whatsapp_windows", "channel_messages"),
     *("message_media", "media_contents", "message_feedback", "messages", "message_cookies", "end_user_marks"),
     *("end_users", "consents"),
     *("messaging_scheduled", "messaging_links", "messaging_sticky_senders", "messaging_contacts"),
@@ -46,7 +46,7 @@ OF_CLOSED = (
     *("whatsapp_numbers", "whatsapp_templates", "channel_senders"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),
     *("oauth_access_tokens", "oauth_apps", "api_keys", "endpoint_uses", "jobs"),
-    *("smpp_sessions", "smpp_numbers", "smpp_users", "messaging_media_settings"),
+    *("smpp_sessions", "smpp_numbers", "smpp_users", "messaging_media_settings", "rcs_agents"),
     *("registration_caps", "registration_numbers", "registration_campaigns", "registration_vettings"),
     *("registration_tollfree", "registration_brands", "registrar_texts"),
     *("trust_evaluations", "trust_endpoints", "trust_entities", "trust_bundles", "trust_documents", "trust_end_users"),
