@@ -16,6 +16,7 @@ from onterms.app.catalogue import own_document
 from onterms.app.cli import main
 from onterms.app.http import Edge
 from onterms.app.office import Office
+from onterms.app.rcs import Rcs
 from onterms.app.rooms import OWN_APIS, own_routes_of
 from onterms.business import accounts, agreements, customers, rehearsal
 from onterms.core.clock import VirtualClock
@@ -101,7 +102,8 @@ async def house(database: Database) -> AsyncIterator[House]:
     office = Office(database, clock, vault)
     # No handset sends, so no carrier is asked.
     nobody: Any = None
-    routes = own_routes_of(vault, authenticator, database, office, rehearsal.Changes(), nobody, None)
+    rcs = Rcs(database, clock, vault, nobody, nobody, is_sandbox=True)
+    routes = own_routes_of(vault, authenticator, database, office, rehearsal.Changes(), nobody, None, rcs)
 
     async def ready() -> bool:
         return True

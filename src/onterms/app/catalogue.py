@@ -9,6 +9,8 @@ from typing import Any, cast
 from onterms import __version__
 from onterms.app import rooms
 from onterms.app.office import Office
+from onterms.app.rcs import Rcs
+from onterms.core.vault import Vault
 from onterms.engines.api import Binding, load
 from onterms.engines.api.openapi import document
 
@@ -31,7 +33,8 @@ def own_document(name: str) -> dict[str, Any]:
     # As with bindings; what is there decides which routes there are.
     present = cast(Any, SimpleNamespace(authenticate=None))
     office = Office(nothing, nothing, nothing)
-    routes = rooms.own_routes_of(nothing, present, nothing, office, nothing, nothing, present)
+    rcs = Rcs(nothing, nothing, Vault(bytes(32)), nothing, nothing, is_sandbox=True)
+    routes = rooms.own_routes_of(nothing, present, nothing, office, nothing, nothing, present, rcs=rcs)
     prefix = f"/{name}/v1"
     return document(routes, prefix, rooms.OWN_APIS[prefix], __version__)
 

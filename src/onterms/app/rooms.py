@@ -30,6 +30,7 @@ from onterms.app.office import LETTERHEAD, Office, Outside
 from onterms.app.operator_pages import OperatorPages
 from onterms.app.page import Page, PageFacts
 from onterms.app.postgres import EmbeddedPostgres
+from onterms.app.rcs import Rcs, operator_routes
 from onterms.app.registering import Registering
 from onterms.app.rehearsal.runner import Runner
 from onterms.app.sandbox import SandboxClock, SandboxClockApi
@@ -124,6 +125,7 @@ def own_routes_of(
     simulator: SimulatorCarrier,
     clock: SandboxClock | None,
     networks: SimulatedNetworks | None = None,
+    rcs: Rcs | None = None,
     more: Sequence[OwnRoute] = (),
 ) -> list[OwnRoute]:
     """Return the routes of our own APIs, with those of the documents that describe them."""
@@ -140,6 +142,8 @@ def own_routes_of(
         *SimulatorApi(simulator, messaging.deactivate, None if networks is None else networks.whatsapp).routes(),
         *messaging.SmppApi(numbers.senders).routes(),
         *numbers.ShortCodeApi(number_fees(office), accounts.statuses).routes(),
+        *operator_routes(vault),
+        *(rcs.routes() if rcs is not None else ()),
         *(SandboxClockApi(clock).routes() if clock is not None else ()),
         *more,
     ]
@@ -277,7 +281,10 @@ class House:
         whatsapp = await self._stack.enter_async_context(
             WhatsAppCarrier(database, self.clock, vault, sink, _files_of(database))
         )
-        channels: dict[str, ChannelCarrier] = {whatsapp.channel: whatsapp}
+        rcs = Rcs(database, self.clock, vault, sink, fetcher, is_sandbox=settings.sandbox)
+        await rcs.carrier.start()
+        self._stack.push_async_callback(rcs.carrier.close)
+        channels: dict[str, ChannelCarrier] = {whatsapp.channel: whatsapp, "rcs": rcs.carrier}
         self.networks = SimulatedNetworks(database, self.clock, vault, simulator, fetcher)
         if settings.port:
             # A worker alone opens no doors that would tell.
@@ -312,6 +319,7 @@ class House:
             simulator.register(self.worker)
             whatsapp.register(self.worker)
             self.networks.whatsapp.register(self.worker)
+            rcs.register(self.worker)
             office.register(
                 self.worker, messaging.still_due, callbacks, authenticator.signing_token, messaging.note_costs
             )
@@ -326,7 +334,7 @@ class House:
             live = log.Live(database)
             self._background(live.run())
             await self._open_doors(
-                database, vault, authenticator, owned.senders, links, simulator, sandbox_clock, live, whatsapp
+                database, vault, authenticator, owned.senders, links, simulator, sandbox_clock, live, whatsapp, rcs
             )
         self._is_ready = True
 
@@ -406,6 +414,7 @@ class House:
         sandbox_clock: SandboxClock | None,
         live: log.Live,
         whatsapp: WhatsAppCarrier,
+        rcs: Rcs,
     ) -> None:
         settings = self.settings
         witness = self.office.conduct.witness
@@ -440,7 +449,7 @@ class House:
         clock = sandbox_clock if "worker" in settings.roles else None
         whatsapp_api = WhatsAppApi(database, self.clock, vault, whatsapp, _reviewed(self.clock))
         own = (vault, authenticator, database, self.office, self.rehearsals, simulator, clock)
-        edge.mount(own_routes_of(*own, self.networks, whatsapp_api.routes()))
+        edge.mount(own_routes_of(*own, self.networks, rcs, whatsapp_api.routes()))
         if settings.sandbox:
             edge.mount(self.networks.whatsapp.routes())
         edge.mount(links.routes())

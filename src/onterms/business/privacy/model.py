@@ -32,7 +32,7 @@ OPERATOR_TABLES = frozenset(
 # and the log of what became of it all, in which calls of webhooks stand with their bodies.
 CONTENT = (
     *("smpp_handovers", "smpp_parts", "smpp_submit_parts", "smpp_deliveries", "smpp_messages", "mms_sent"),
-    *("rcs_messages", "whatsapp_messages", "whatsapp_windows", "channel_messages"),
+    *("rcs_messages", "whatsapp_messages", "whatsapp_windows", "channel_messages", "messaging_fallbacks"),
     *("message_media", "media_contents", "message_feedback", "messages", "message_cookies", "end_user_marks"),
     *("end_users", "consents"),
     *("messaging_scheduled", "messaging_links", "messaging_sticky_senders", "messaging_contacts"),

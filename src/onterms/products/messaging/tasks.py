@@ -26,6 +26,8 @@ from onterms.products.messaging.service import (
     channels,
     choosing,
     deliver,
+    fallbacks,
+    falling_back,
     inspecting,
     keeping,
     links,
@@ -156,6 +158,7 @@ class Tasks:
         worker.register(receive.INBOUND_WEBHOOK, self.inbound_webhook, batch_max=1, concurrency=64)
         worker.register(keeping.MEDIA_RETENTION, self.media_retention, batch_max=1, concurrency=1)
         self._at_networks.register(worker)
+        worker.register(fallbacks.FALL_BACK, self.fall_back, batch_max=1, concurrency=4)
         worker.register(smpp.PARTS, self.smpp_submit_parts, batch_max=50)
 
     async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
@@ -164,6 +167,14 @@ class Tasks:
             credentials = {key: job.payload.get("credential_sid", "") for job in batch for key in _keys(job)}
             await choosing.choose(tx, self._with.senders, self._with.till, credentials, self._at())
             await run.complete(tx, batch)
+
+    async def fall_back(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
+        """Send by SMS what RCS did not deliver."""
+        for job in batch:
+            async with run.transaction() as tx:
+                account_sid, _ = _key(job)
+                await falling_back.fall_back(tx, self._with.senders, account_sid, job.payload, self._at())
+                await run.complete(tx, [job])
 
     async def link_clicked(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Report that somebody followed a short link."""
@@ -242,6 +253,7 @@ class Tasks:
                 for message in messages
                 if message["sid"] not in failed
             ]
+            outbound = await fallbacks.in_time(tx, outbound, self._at())
             # Whatever is not in the queue any more (canceled, failed, already sent) has nothing left to do here.
             if not outbound:
                 await run.complete(tx, batch)
@@ -269,6 +281,7 @@ class Tasks:
         async with run.transaction() as tx:
             now = self._at()
             await networks.keep_answers(tx, outbound, outcomes)
+            changes = await fallbacks.put_off(tx, changes, now)
             later = self._later(batch, again, changes, now) if again else []
             others = [jobs.enqueuing(tx, later, now)] if later else []
             await deliver.record_changes(tx, changes, now, *others, run.completing(tx, batch))

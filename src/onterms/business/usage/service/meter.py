@@ -213,8 +213,11 @@ class Meter:
             elif hold is not None and each.outcome == "free":
                 free.append(hold.key)
             elif hold is not None:
-                # What it was sent from may be known only now.
                 bill = _bill(hold)
+                if bill.use.service != each.use.service:
+                    # It went another way than it was thought to, and costs what that way does.
+                    bill = _Bill(each.use, hold.customer_sid, hold.currency, hold.created_at, hold)
+                # What it was sent from may be known only now.
                 bills.append(bill._replace(use=bill.use._replace(detail=each.use.detail)))
             elif each.outcome == "charge":
                 currency = self._prices.tables.currency(owner.customer_sid, at) or owner.currency

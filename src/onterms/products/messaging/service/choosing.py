@@ -13,7 +13,7 @@ from onterms.products.messaging.model import Change, NewMessage
 from onterms.products.messaging.model import pool as model
 from onterms.products.messaging.service import money, pool, send
 from onterms.products.messaging.service.deliver import callback_job, callback_of, record_changes
-from onterms.products.messaging.store import pools
+from onterms.products.messaging.store import fallbacks, pools
 
 CHOOSE_SENDER = send.CHOOSE_SENDER
 Key = tuple[str, str]
@@ -41,6 +41,9 @@ async def choose(tx: Tx, senders: send.Senders, till: money.Till, credentials: M
     await record_changes(tx, [Change(*key, "failed", error_code=code) for key, code in failures.items()], at)
     if not chosen:
         return
+    rich = [key for key, (sender, _) in chosen.items() if sender.startswith("rcs:")]
+    if rich:
+        await fallbacks.address_to_rcs(tx, rich, at)
     queued = await pools.assign(tx, {key: sender for key, (sender, _) in chosen.items()}, at)
     if delays:
         await pools.extend_validity(tx, {key: until - at for key, until in delays.items()})
@@ -141,7 +144,11 @@ async def _choices(
         settings, peer = service.settings, peers[key]
         now = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in service.of(row["recipient"])]
         country = e164.country_of(row["recipient"]) or ""
-        if row["sender"]:
+        rich = [] if row["sender"] or ":" in row["recipient"] else service.of("rcs:")
+        if rich:
+            # Twilio docs, RCS: where the pool has an RCS sender, that is tried first.
+            fit = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in rich]
+        elif row["sender"]:
             fit = [sender for sender in now if sender.sender == row["sender"]]
         else:
             fit = model.fitting(

@@ -20,7 +20,7 @@ from onterms.ports.message_carrier import (
 from onterms.products.messaging import events, store
 from onterms.products.messaging.model import CALLED_BACK, IMPLY_SENT, TERMINAL, Change, implied_sent
 from onterms.products.messaging.model.channels import channel_of
-from onterms.products.messaging.service import money, registration
+from onterms.products.messaging.service import fallbacks, money, registration
 from onterms.products.messaging.store import smpp
 
 STATUS_CALLBACK = "messaging.status_callback"
@@ -179,6 +179,7 @@ async def record_receipts(tx: Tx, receipts: Sequence[Receipt], at: datetime) -> 
         for receipt in receipts
         if receipt.account_sid is not None and receipt.message_sid is not None
     ]
+    changes = await fallbacks.put_off(tx, changes, at)
     # Meta docs, status webhooks: read says that it was delivered, which is then left out.
     reached = [
         Change(change.account_sid, change.sid, "delivered", carrier=change.carrier, carrier_id=change.carrier_id)

@@ -41,6 +41,8 @@ _UNSERVED: tuple[tuple[str, Any], ...] = (
 )
 
 
+# What a template needs one of to be said by SMS or MMS.
+_SAID_BY_SMS = frozenset({"twilio/text", "twilio/media"})
 _GEO = re.compile(r"geo:(-?[0-9]{1,3}(?:\.[0-9]{1,15})?),(-?[0-9]{1,3}(?:\.[0-9]{1,15})?)(?:\|(.{0,256}))?", re.DOTALL)
 
 
@@ -94,9 +96,13 @@ def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_
             continue
         if params.get(name, nothing) != nothing:
             raise NotServed(f"{name} is not served by this installation")
-    _refuse_fallback(params)
+    is_rich = not is_on_channel and _is_rich(draft, params, found)
+    _check_fallback(params, is_rich)
     draft = msgspec.structs.replace(draft, provides_feedback=bool(params.get("ProvideFeedback")))
-    draft = _on_channel(draft, params, found) if is_on_channel else _filled_in(draft, params, found)
+    if is_on_channel:
+        draft = _on_channel(draft, params, found)
+    else:
+        draft = _rich(draft, params, found) if is_rich else _filled_in(draft, params, found)
     service_sid = params.get("MessagingServiceSid")
     if not service_sid:
         if params.get("ScheduleType") or params.get("SendAt"):
@@ -111,7 +117,13 @@ def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_
     return _by_service(draft, params, service, _shortener(found, draft.account_sid, address_of), found.carries_files)
 
 
-def _refuse_fallback(params: Mapping[str, Any]) -> None:
+def _is_rich(draft: send.Draft, params: Mapping[str, Any], found: Found) -> bool:
+    """Tell whether a message goes by RCS first: its service has a sender there, and it names no other."""
+    service = found.pools.get((draft.account_sid, params.get("MessagingServiceSid") or ""))
+    return service is not None and not draft.sender and bool(service.of("rcs:"))
+
+
+def _check_fallback(params: Mapping[str, Any], is_rich: bool) -> None:
     if not params.get("FallbackFrom"):
         return
     # Twilio docs, errors 21664, 21666, 21667.
@@ -119,7 +131,28 @@ def _refuse_fallback(params: Mapping[str, Any]) -> None:
         raise errors.FallbackFromRefused("FallbackFrom cannot be given together with From")
     if not params.get("MessagingServiceSid"):
         raise Refusal("FallbackFrom needs a MessagingServiceSid", code=21666)
-    raise Refusal("FallbackFrom needs a Messaging Service with an RCS sender", code=21667)
+    if not is_rich:
+        raise Refusal("FallbackFrom needs a Messaging Service with an RCS sender", code=21667)
+
+
+def _rich(draft: send.Draft, params: Mapping[str, Any], found: Found) -> send.Draft:
+    """Give a message what it shows by RCS, and what it says by SMS where it falls back."""
+    wanted = send.address_text(params.get("FallbackFrom") or "")
+    if wanted and not e164.is_alpha_sender(wanted):
+        wanted = e164.normalise(wanted) or wanted
+    draft = msgspec.structs.replace(draft, fallback_from=wanted)
+    template = _template(draft, params, found)
+    if template is None:
+        return draft
+    variables = params.get("ContentVariables", "")
+    shown = content.render_for_channel(template, variables)
+    if _SAID_BY_SMS.isdisjoint(template.types):
+        # There is nothing to fall back to.
+        changes: dict[str, Any] = {"body": shown.body, "media_urls": shown.media_urls, "fallback_from": None}
+    else:
+        plain = content.render(template, variables)
+        changes = {"body": plain.body, "media_urls": plain.media_urls}
+    return msgspec.structs.replace(draft, content=shown.content, **changes)
 
 
 def _on_channel(draft: send.Draft, params: Mapping[str, Any], found: Found) -> send.Draft:
@@ -209,9 +242,28 @@ def _by_service(
             raise errors.LinksNotShortened("This Messaging Service has no domain to shorten links by")
         changes["body"], changes["links"] = shortener.shorten(draft.body)
     draft = msgspec.structs.replace(draft, **changes)
-    if not service.of(draft.recipient):
+    if not service.of(draft.recipient) and not _goes_rich(draft, service):
         raise errors.ServiceHasNoSenders("The Messaging Service contains no phone numbers")
     return _reached(draft, service, shortener, carries_files)
+
+
+def _goes_rich(draft: send.Draft, service: pool.Pool) -> bool:
+    return not draft.sender and not channels.is_on_channel(draft.recipient) and bool(service.of("rcs:"))
+
+
+def _falling_back(draft: send.Draft, senders: Sequence[model.PoolSender], service: pool.Pool) -> send.Draft:
+    """Let a message that goes by RCS first fall back only where somebody can then send it."""
+    recipient = e164.normalise(draft.recipient)
+    if recipient is None or draft.fallback_from:
+        # Composing says what is wrong with it; and whose the named sender is, is looked up when it is needed.
+        return draft
+    fit = model.fitting(
+        senders,
+        e164.country_of(recipient) or "",
+        has_media=bool(draft.media_urls),
+        falls_back_to_long_code=service.settings["fallback_to_long_code"],
+    )
+    return draft if fit else msgspec.structs.replace(draft, fallback_from=None)
 
 
 def _reached(
@@ -226,6 +278,8 @@ def _reached(
     if wanted and not e164.is_alpha_sender(wanted):
         wanted = e164.normalise(wanted) or wanted
     senders = [sender for sender in service.of(draft.recipient) if not wanted or sender.sender == wanted]
+    if _goes_rich(draft, service):
+        return _falling_back(draft, senders, service)
     if not senders:
         raise errors.NotInPool(f"{wanted} is not in the Messaging Service")
     recipient = e164.normalise(draft.recipient)

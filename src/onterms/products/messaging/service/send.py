@@ -21,7 +21,7 @@ from onterms.products.messaging.model import NewMessage, Status
 from onterms.products.messaging.model.links import LINK_LIFE, ShortLink
 from onterms.products.messaging.model.web import is_web_url
 from onterms.products.messaging.service import channels, money
-from onterms.products.messaging.store import pools
+from onterms.products.messaging.store import fallbacks, pools
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
@@ -67,6 +67,8 @@ class Draft(msgspec.Struct, frozen=True):
     provides_feedback: bool = False
     # On a channel: what its template shows.
     content: Content | None = None
+    # Where it goes by RCS first: from which sender it goes by SMS then, empty for any of the service's; None never.
+    fallback_from: str | None = None
 
 
 def compose(draft: Draft) -> NewMessage:
@@ -178,7 +180,8 @@ async def accept(tx: Tx, senders: Senders, till: money.Till, drafts: Sequence[Dr
         results.append(message)
         if draft.force_delivery:
             forced.add(message.sid)
-        if draft.send_at or draft.links or draft.provides_feedback or draft.content is not None:
+        is_more = draft.content is not None or draft.fallback_from is not None
+        if draft.send_at or draft.links or draft.provides_feedback or is_more:
             extras[message.sid] = draft
     refused = await admit(
         tx, senders, till, [message for message in results if isinstance(message, NewMessage)], forced, extras
@@ -249,6 +252,8 @@ async def _store_extras(tx: Tx, kept: Sequence[NewMessage], extras: Mapping[str,
             await pools.insert_links(tx, message.account_sid, message.sid, draft.links, draft.at, expires_at)
         if draft.content is not None:
             await channels.keep_content(tx, [(message.account_sid, message.sid, draft.content)])
+        if draft.fallback_from is not None:
+            await fallbacks.insert(tx, message.account_sid, message.sid, draft.fallback_from)
         if draft.provides_feedback:
             # Twilio docs, Message Feedback: not confirmed until the customer says so.
             await pools.set_feedback(tx, message.account_sid, message.sid, "unconfirmed", draft.at)
@@ -377,13 +382,14 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
     await tx.together(store.inserting(messages), jobs.enqueuing(tx, steps, at), log.appending(tx, accepted, at))
 
 
-def _address_text(text: str) -> str:
+def address_text(text: str) -> str:
+    """Return an address as it was meant."""
     # A plus sign that a client did not encode, as curl -d does not, arrives as a space.
     if text[:1] == " " and text[1:].isdecimal():
         return "+" + text[1:]
     if " " in text and channels.is_on_channel(text):
         channel, _, identity = text.partition(":")
-        return f"{channel}:{_address_text(identity)}"
+        return f"{channel}:{address_text(identity)}"
     return text.strip()
 
 
@@ -393,8 +399,8 @@ def draft_of(
     """Make a draft of CreateMessage's parameters."""
     return Draft(
         account_sid=call_account,
-        recipient=_address_text(params.get("To", "")),
-        sender=_address_text(params.get("From", "")),
+        recipient=address_text(params.get("To", "")),
+        sender=address_text(params.get("From", "")),
         body=params.get("Body", ""),
         media_urls=tuple(url for url in params.get("MediaUrl", ()) if url),
         status_callback=status_callback,

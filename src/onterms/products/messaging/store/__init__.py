@@ -301,9 +301,19 @@ async def opted_out(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> set[tuple[
            WHERE o.opted_out""",
         [pair[0] for pair in pairs],
         [pair[1] for pair in pairs],
-        [pair[2] for pair in pairs],
+        [_wisher(pair[2]) for pair in pairs],
     )
-    return {(row["account_sid"], row["sender"], row["peer"]) for row in rows}
+    return _asked_of({(row["account_sid"], row["sender"], row["peer"]) for row in rows}, pairs)
+
+
+def _wisher(peer: str) -> str:
+    # Twilio support 223134027: who opts out does so of RCS, SMS and MMS at once.
+    return peer.removeprefix("rcs:")
+
+
+def _asked_of(found: set[tuple[str, str, str]], pairs: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """Return what was found under the names by which it was asked for."""
+    return {pair for pair in pairs if (pair[0], pair[1], _wisher(pair[2])) in found} if found else found
 
 
 async def set_opt_out(
@@ -318,7 +328,7 @@ async def set_opt_out(
                          changed_at = excluded.changed_at""",
         account_sid,
         sender,
-        peer,
+        _wisher(peer),
         opted_out,
         keyword,
         at,
@@ -359,10 +369,11 @@ async def objections(
         _OBJECTIONS,
         [pair[0] for pair in pairs],
         [pair[1] for pair in pairs],
-        [pair[2] for pair in pairs],
+        [_wisher(pair[2]) for pair in pairs],
         list(account_sids),
     )
     stopped = {(row["account_sid"], row["sender"], row["peer"]) for row in rows if row["country"] is None}
+    stopped = _asked_of(stopped, pairs)
     blocked = {(row["account_sid"], row["country"]) for row in rows if row["country"] is not None}
     return stopped, blocked
 

@@ -356,7 +356,8 @@ async def reopen(tx: Tx, account_sid: str, senders: Sequence[str], peer: str, ke
            WHERE account_sid = $1 AND sender = ANY($2::text[]) AND peer = $3 AND opted_out""",
         account_sid,
         list(senders),
-        peer,
+        # As `set_opt_out` keeps it.
+        peer.removeprefix("rcs:"),
         keyword,
         at,
     )
