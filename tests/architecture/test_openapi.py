@@ -32,7 +32,7 @@ OPERATIONS = [
 ]
 NOW = datetime(2030, 1, 15, 12, tzinfo=UTC)
 # What comes from outside and is read as its own provider writes it.
-FOREIGN_BODIES = {"/commercial/v1/PaymentWebhooks/{provider}"}
+FOREIGN_BODIES = {"/commercial/v1/PaymentWebhooks/{provider}", "/commercial/v1/RcsWebhooks/{sid}"}
 AMOUNT = {"currency": "USD", "price": "0.01"}
 
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -229,9 +229,9 @@ class TestSending:
                 '"latLong":{"latitude":52.5,"longitude":13.4}',
             ),
             (
-                {"twilio/schedule": {"title": "Fitting", "timeSlots": [{"id": "1", "name": "Monday",
-                 "startTime": "2030-01-07T10:00:00Z"}]}},
-                '"endTime":"2030-01-07T11:00:00.000Z"',
+                {"twilio/schedule": {"id": "s", "title": "Fitting", "timeSlots":
+                 '[{"id": "1", "name": "Monday", "startTime": "2030-01-07T10:00:00Z", "duration": 1800}]'}},
+                '"endTime":"2030-01-07T10:30:00.000Z"',
             ),
         ],
     )  # fmt: skip
@@ -255,6 +255,7 @@ class TestSending:
             {"twilio/list-picker": {"body": "", "items": []}},
             {"twilio/quick-reply": {"body": "Well?", "actions": [{"title": "A" * 26, "id": "y"}]}},
             {"twilio/carousel": {"cards": [{"title": "A", "body": "a"}]}},
+            {"twilio/schedule": {"id": "s", "title": "Fitting", "timeSlots": "tomorrow"}},
             {"twilio/card": {"title": "A", "body": "b", "actions": [{"type": "COPY_CODE", "title": "C"}]}},
         ],
     )
@@ -307,6 +308,17 @@ class TestNotReached:
         assert rig.sink.states() == [("undelivered", 63036)]
         assert [shown.state for shown in await rig.shown(OFF)] == ["revoked"]
 
+    async def test_a_failed_revocation_leaves_the_message_until_it_is_known(self, rig: Rig) -> None:
+        message = rig.message()
+        await rig.send(message)
+        await rig.arrives(
+            {"agentId": "shop_agent", "phoneNumber": USER, "eventType": "TTL_EXPIRATION_REVOKE_FAILED",
+             "eventId": "E1", "messageId": message.sid}
+        )  # fmt: skip
+        assert rig.sink.states() == []
+        await rig.rest()
+        assert rig.sink.states() == [("delivered", None)]
+
     async def test_a_delivery_told_after_the_revocation_changes_nothing(self, rig: Rig) -> None:
         message = rig.message(OFF, valid_until=rig.clock.now() + timedelta(minutes=5))
         await rig.send(message)
@@ -325,6 +337,36 @@ class TestTrouble:
         outcome = await rig.send(message)
         assert isinstance(outcome, Unreachable) and "RESOURCE_EXHAUSTED" in outcome.reason
         assert await rig.send(message) == Submitted(message.sid, "rcs")
+
+    async def test_what_was_taken_in_spite_of_a_503_is_shown_once(self, rig: Rig) -> None:
+        rig.server.answers, rig.server.takes = [rbm.Answer(503)], True
+        message = rig.message()
+        assert isinstance(await rig.send(message), Unreachable)
+        assert await rig.send(message) == Submitted(message.sid, "rcs")
+        assert len(await rig.shown()) == 1
+
+    async def test_after_a_crash_before_the_answer_is_kept_the_same_words_go_out(self, rig: Rig) -> None:
+        message = rig.message()
+        await rig.send(message)
+        first = rig.server.asked("/agentMessages?")[0]
+        async with rig.database.transaction() as tx:
+            await tx.execute("UPDATE rcs_messages SET state = 'handed', request = $1", json.loads(first.body))
+        assert await rig.send(replace(message, body="Other")) == Submitted(message.sid, "rcs")
+        again = rig.server.asked("/agentMessages?")[1]
+        assert (again.url, json.loads(again.body)) == (first.url, json.loads(first.body))
+        assert [shown.text for shown in await rig.shown()] == ["Hello"]
+
+    async def test_a_delivery_told_before_the_answer_is_kept(self, rig: Rig) -> None:
+        message = rig.message()
+
+        async def hurry() -> rbm.Answer:
+            await rig.rest()
+            return rbm.Answer(200, b"{}")
+
+        rig.server.answers, rig.server.takes = [hurry], True
+        assert await rig.send(message) == Submitted(message.sid, "rcs")
+        await rig.later(hours=1)
+        assert rig.sink.states() == [("delivered", None)]
 
     @pytest.mark.parametrize("took_it", [True, False])
     async def test_no_answer_is_resolved_by_asking_again_under_the_same_name(self, rig: Rig, took_it: bool) -> None:

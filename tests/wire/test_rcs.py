@@ -1,6 +1,7 @@
 """RCS by the official client against a running sandbox: agents, cards and taps, falling back to SMS, opting out."""
 
 import itertools
+import json
 import uuid
 
 import pytest
@@ -130,7 +131,7 @@ class TestDirect:
         name = f"brand_{uuid.uuid4().hex[:8]}"
         made = server.operator(
             "/operator/v1/RcsConnections",
-            {"name": name, "service_account": requests.compat.json.dumps(key), "client_token": "t" * 32},
+            {"name": name, "service_account": json.dumps(key), "client_token": "t" * 32},
         )
         assert "private_key" not in str(made) and "client_token" not in made
         server.operator(
@@ -180,6 +181,16 @@ class TestCards:
         first, second = webhook.heard("/in").fields, webhook.heard("/in").fields
         assert (first["Body"], first["MessagingServiceSid"], first["ChannelPrefix"]) == ("Hi", service.sid, "rcs")
         assert (second["Latitude"], second["Longitude"]) == ("61.2", "-149.9")
+
+    def test_file_is_shown_by_a_link_that_the_platform_can_fetch(self, server, client, agent, webhook):
+        picture = b"\x89PNG\r\n\x1a\n" + bytes(16)
+        user = Handset(server)
+        client.messages.create(
+            from_=agent.sender_id, to=f"rcs:{user.number}", media_url=[webhook.file("a.png", picture, "image/png")]
+        )
+        [shown] = user.messages()
+        link = shown["message"]["contentMessage"]["contentInfo"]["fileUrl"]
+        assert requests.get(link, timeout=WAIT_S).content == picture
 
 
 class TestFallingBack:
@@ -273,6 +284,32 @@ class TestTime:
         server.advance(minutes=2)
         fetched = client.messages(sent.sid).fetch()
         assert (fetched.status, fetched.error_code) == ("undelivered", 63036)
+
+    def test_a_platform_that_cannot_be_reached_for_long_lets_the_message_go_by_sms(self, clock_server, monkeypatch):
+        server = clock_server
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        account = server.make_account()
+        client = account.client()
+        name = f"brand_{uuid.uuid4().hex[:8]}"
+        nowhere = "http://127.0.0.1:1"
+        key = {"client_email": "a@example.com", "private_key": _private_key(), "token_uri": f"{nowhere}/token"}
+        given = {"name": name, "client_token": "t" * 32, "base_url": nowhere}
+        given["service_account"] = json.dumps(key | {"type": "service_account"})
+        made = server.operator("/operator/v1/RcsConnections", given)
+        agent = {"name": name, "agent_id": f"{name}_agent", "account_sid": account.sid}
+        server.operator(f"/operator/v1/RcsConnections/{made['sid']}/Agents", agent)
+        sender = make_sender(server, client, name)
+        service = client.messaging.v1.services.create(friendly_name="Shop", smart_encoding=False)
+        client.messaging.v1.services(service.sid).channel_senders.create(sid=sender.sid)
+        client.messaging.v1.services(service.sid).phone_numbers.create(phone_number_sid=account.number_sid)
+        user = Handset(server)
+        sent = client.messages.create(messaging_service_sid=service.sid, to=user.number, body="Hello")
+        server.settle()
+        assert client.messages(sent.sid).fetch().status == "queued" and user.sms() == []
+        server.advance(minutes=6)
+        assert user.sms() == ["Hello"]
+        assert client.messages(sent.sid).fetch().status == "delivered"
 
 
 class TestOptingOut:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -128,17 +129,19 @@ class RcsApi:
         }
         settings = ConnectionSettings() if row is None else store.settings_of(row)
         settings = msgspec.structs.replace(settings, **changes)
-        if settings.base_url.startswith("http://") and not _is_loopback(settings.base_url):
-            raise InvalidParameter("'base_url' must be https, or a tokens' thief could listen")
+        if not _is_private(settings.base_url):
+            raise InvalidParameter("'base_url' must be https, or who listens has the token")
         name = body.name if isinstance(body.name, str) else row["name"] if row is not None else ""
         if await store.name_is_taken(tx, name, sid):
             raise InvalidParameter("'name' is another connection's already")
         key: bytes = row["service_account"] if row is not None else b""
         if isinstance(body.service_account, str):
             try:
-                rbm.read_key(body.service_account)
+                account = rbm.read_key(body.service_account)
             except rbm.KeyInvalid as error:
                 raise InvalidParameter(f"'service_account': {error}") from None
+            if not _is_private(account.token_url):
+                raise InvalidParameter("'service_account' has a token_uri that is not https")
             key = self._vault.seal(body.service_account, sid)
         token: bytes = row["client_token"] if row is not None else b""
         if isinstance(body.client_token, str):
@@ -172,9 +175,10 @@ async def _connection(tx: Tx, sid: str, *, lock: bool = False) -> Row:
     return row
 
 
-def _is_loopback(url: str) -> bool:
-    host = url.removeprefix("http://").partition(":")[0]
-    return host in ("127.0.0.1", "localhost")
+def _is_private(url: str) -> bool:
+    """Tell whether nobody on the way can listen: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost"))
 
 
 def _shown(row: Row) -> ConnectionShown:

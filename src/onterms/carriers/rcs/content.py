@@ -112,16 +112,34 @@ def _schedule(fields: Mapping[str, Any]) -> tuple[rbm.Message, list[rbm.Suggesti
     """Offer each of a schedule's times for the calendar."""
     title = _text(fields, "title")
     chips: list[rbm.Suggestion] = []
-    for slot in _list(fields, "timeSlots") or _list(fields, "time_slots"):
-        name = _text(slot, "name") or _text(slot, "id")
+    for slot in _slots(fields):
         starts_at = _moment(slot, "startTime", "start_time")
-        ends_at = _moment(slot, "endTime", "end_time") or (starts_at + _EVENT_LENGTH if starts_at else None)
-        if starts_at is None or ends_at is None or ends_at <= starts_at:
-            raise rbm.ContentInvalid("a schedule's time has a start, and an end after it")
-        chips.append(rbm.CreateCalendarEvent(name, _text(slot, "id") or name, starts_at, ends_at, title))
+        if starts_at is None:
+            raise rbm.ContentInvalid("a schedule's time has a start")
+        lasts = slot.get("duration")
+        length = timedelta(seconds=lasts) if isinstance(lasts, int) and 0 < lasts <= 7 * 86_400 else _EVENT_LENGTH
+        ends_at = _moment(slot, "endTime", "end_time") or starts_at + length
+        if ends_at <= starts_at:
+            raise rbm.ContentInvalid("a schedule's time ends after it starts")
+        label = _text(slot, "name") or f"{starts_at:%d %b %H:%M}"
+        payload = _text(slot, "id") or _text(slot, "identifier") or label
+        chips.append(rbm.CreateCalendarEvent(label, payload, starts_at, ends_at, title))
     if not chips:
         raise rbm.ContentInvalid("a schedule has times")
     return rbm.Text(_joined(title, _text(fields, "body"))), chips
+
+
+def _slots(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    given = fields.get("timeSlots")
+    if isinstance(given, str):
+        # The Content API has the times as a text, which a variable can bring; as JSON, for it says no other form.
+        try:
+            given = msgspec.json.decode(given)
+        except (msgspec.MsgspecError, UnicodeEncodeError):
+            raise rbm.ContentInvalid("a schedule's timeSlots are a JSON array") from None
+    if not isinstance(given, list) or not all(isinstance(slot, dict) for slot in given):
+        raise rbm.ContentInvalid("a schedule's timeSlots are a JSON array of objects")
+    return given
 
 
 def _moment(fields: Mapping[str, Any], *names: str) -> datetime | None:

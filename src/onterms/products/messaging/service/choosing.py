@@ -144,7 +144,7 @@ async def _choices(
         settings, peer = service.settings, peers[key]
         now = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in service.of(row["recipient"])]
         country = e164.country_of(row["recipient"]) or ""
-        rich = [] if row["sender"] or ":" in row["recipient"] else service.of("rcs:")
+        rich = () if row["sender"] or ":" in row["recipient"] else service.rich
         if rich:
             # Twilio docs, RCS: where the pool has an RCS sender, that is tried first.
             fit = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in rich]

@@ -73,6 +73,8 @@ class Pool:
 
     settings: Row
     senders: tuple[PoolSender, ...]
+    # Those on RCS, which are tried first.
+    rich: tuple[PoolSender, ...] = ()
 
     def of(self, recipient: str) -> list[PoolSender]:
         """Return the senders that write to a recipient's kind of address: of its channel, or none of a channel."""
@@ -298,7 +300,11 @@ async def pools_of(tx: Tx, senders: Senders, keys: Iterable[tuple[str, str]]) ->
         of_service = found.get((row["account_sid"], row["service_sid"]))
         if of_service is not None:
             of_service.append(_pool_sender(row, number))
-    return {key: Pool(services[key], tuple(found[key])) for key in services if key in wanted}
+    return {key: _pool(services[key], found[key]) for key in services if key in wanted}
+
+
+def _pool(settings: Row, senders: Sequence[PoolSender]) -> Pool:
+    return Pool(settings, tuple(senders), tuple(sender for sender in senders if sender.sender.startswith("rcs:")))
 
 
 def _pool_sender(row: Row, number: numbers.OwnedNumber | None) -> PoolSender:

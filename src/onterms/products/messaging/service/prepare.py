@@ -120,7 +120,7 @@ def prepare(draft: send.Draft, params: Mapping[str, Any], found: Found, address_
 def _is_rich(draft: send.Draft, params: Mapping[str, Any], found: Found) -> bool:
     """Tell whether a message goes by RCS first: its service has a sender there, and it names no other."""
     service = found.pools.get((draft.account_sid, params.get("MessagingServiceSid") or ""))
-    return service is not None and not draft.sender and bool(service.of("rcs:"))
+    return service is not None and not draft.sender and bool(service.rich)
 
 
 def _check_fallback(params: Mapping[str, Any], is_rich: bool) -> None:
@@ -248,7 +248,7 @@ def _by_service(
 
 
 def _goes_rich(draft: send.Draft, service: pool.Pool) -> bool:
-    return not draft.sender and not channels.is_on_channel(draft.recipient) and bool(service.of("rcs:"))
+    return not draft.sender and not channels.is_on_channel(draft.recipient) and bool(service.rich)
 
 
 def _falling_back(draft: send.Draft, senders: Sequence[model.PoolSender], service: pool.Pool) -> send.Draft:
