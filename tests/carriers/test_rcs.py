@@ -384,6 +384,46 @@ class TestTrouble:
         names = {each.url for each in rig.server.asked("/agentMessages?")}
         assert len(names) == 1 and message.sid in names.pop()
 
+    async def test_a_slow_platform_keeps_nobody_waiting_and_is_then_left_alone(self, rig: Rig) -> None:
+        rig.carrier._patience_s = 0.2
+
+        async def silence() -> rbm.Answer:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        rig.server.answers = [silence]
+        begun = asyncio.get_running_loop().time()
+        first, second = rig.message(body="1"), rig.message(body="2")
+        asked, waiting = await rig.carrier.submit([first, second])
+        assert asyncio.get_running_loop().time() - begun < 1
+        # The first may be there; the second never left.
+        assert isinstance(asked, Unknown) and isinstance(waiting, Unreachable)
+        assert isinstance(await rig.send(second), Unreachable)
+        assert len(rig.server.asked("/agentMessages?")) == 1
+        await rig.later(seconds=10)
+        assert [shown.text for shown in await rig.shown()] == ["1"]
+
+    async def test_a_slow_token_is_waited_for_by_the_next_messages(self, rig: Rig) -> None:
+        rig.carrier._patience_s = 0.1
+        ready = asyncio.Event()
+        ask = rig.server.platform.ask
+
+        async def slow(request: rbm.Request) -> rbm.Answer:
+            if request.url.endswith("/token"):
+                await ready.wait()
+            return await ask(request)
+
+        rig.server.platform.ask = slow  # type: ignore[method-assign]
+        message = rig.message()
+        assert isinstance(await rig.send(message), Unreachable)
+        ready.set()
+        way = rig.carrier.way("shop")
+        assert way is not None
+        way[0].upstream._rests_until = 0.0
+        rig.carrier._patience_s = 5.0
+        assert isinstance(await rig.send(message), Submitted)
+        assert len(rig.server.asked("/token")) == 1
+
     async def test_a_platform_that_never_answers_fails_the_message_in_the_end(self, rig: Rig) -> None:
         rig.server.answers = [rbm.Answer(500)] * 1000
         assert isinstance(await rig.send(rig.message()), Unknown)

@@ -1,5 +1,7 @@
 """RCS joined to the house: the carrier, its webhook, and in a sandbox the platform on the other side."""
 
+from collections.abc import Callable
+
 from onterms.carriers.rcs import RcsApi, RcsCarrier, RcsWebhook, Sandbox, webhook_routes
 from onterms.carriers.rcs_simulator import RcsSimulator, RcsSimulatorApi
 from onterms.core.clock import Clock
@@ -10,6 +12,7 @@ from onterms.engines.api import OwnRoute
 from onterms.engines.jobs import Worker
 from onterms.ports.media import MediaFetcher
 from onterms.ports.message_carrier import MessageSink
+from onterms.protocols import rbm
 
 SANDBOX = "sandbox"
 
@@ -34,7 +37,12 @@ class Rcs:
             token = vault.mac("rcs sandbox client token", b"").hex()
             platform = self._platform = RcsSimulator(database, clock, client_token=token)
             platform.push = self._push
-            sandbox = Sandbox(platform.ask, platform.account, token)
+
+            async def ask(request: rbm.Request, sent: Callable[[], None]) -> rbm.Answer:
+                sent()
+                return await platform.ask(request)
+
+            sandbox = Sandbox(ask, platform.account, token)
         self.carrier = RcsCarrier(database, clock, vault, sink, sandbox=sandbox)
         self.webhook = RcsWebhook(database, clock, self.carrier, sink, media)
 

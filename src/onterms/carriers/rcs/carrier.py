@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from onterms.carriers.rcs import store
-from onterms.carriers.rcs.client import HttpTransport, NoAnswer, NotAsked, Transport, Upstream
+from onterms.carriers.rcs.client import HttpTransport, NoAnswer, NotAsked, Transport, Upstream, unheard
 from onterms.carriers.rcs.content import message_of
 from onterms.carriers.rcs.model import (
     FOLLOW_S,
@@ -76,6 +76,8 @@ EVENT_TASK: Final = "rcs.event"
 # The connection of a sandbox, whose agents have whatever name is asked for.
 SANDBOX_SID: Final = "sandbox"
 
+# Ours: several times what the platform needs, and short enough that others do not wait behind it.
+PATIENCE_S: Final = 2.0
 _FOLLOW_PAUSE: Final = timedelta(seconds=5)
 _OVERDUE_PAUSE: Final = timedelta(seconds=60)
 # Ours: after so long the platform's own limit has passed, too.
@@ -111,7 +113,8 @@ class Connection:
 class RcsCarrier:
     """RCS agents: a `MessageCarrier` for what is sent from `rcs:` senders.
 
-    Shapes: `sandbox` serves every agent that no connection holds; `world` is the platform's time.
+    Shapes: `sandbox` serves every agent that no connection holds; `world` is the platform's time. Units: `patience_s`
+    is how long a submit waits for answers.
     """
 
     name: str = NAME
@@ -127,12 +130,14 @@ class RcsCarrier:
         *,
         sandbox: Sandbox | None = None,
         world: Clock | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._database = database
         self._clock = clock
         self._vault = vault
         self._sink = sink
         self._world = world or SystemClock()
+        self._patience_s = patience_s
         self._follower = Follower(database, store.CHANNEL, self._reload)
         self._connections: dict[str, Connection] = {}
         self._ways: dict[str, tuple[str, str]] = {}
@@ -266,8 +271,16 @@ class RcsCarrier:
                 # Another account's message has this name: impossible, as SIDs are random.
                 assert row is not None and row["account_sid"] == each.account_sid
                 pairs[row["agent_id"], row["phone"]].append(row)
-            verdicts: dict[str, Verdict] = {}
-            await asyncio.gather(*(self._hand_over(each, verdicts) for each in pairs.values()))
+            verdicts = {each.message_sid: Verdict("later", reason="the platform is slow") for each in handed}
+            tasks = [asyncio.create_task(self._hand_over(each, verdicts)) for each in pairs.values()]
+            # Messages of other channels wait for this one's answers, so that it does not wait for long.
+            _, late = await asyncio.wait(tasks, timeout=self._patience_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            for task in tasks:
+                if task not in late:
+                    task.result()
             outcomes |= await self._settle(handed, verdicts, at)
         return [outcomes[message.sid] for message in messages]
 
@@ -279,6 +292,8 @@ class RcsCarrier:
         connection, agent_id = way
         if not connection.settings.enabled:
             return Unreachable("the agent's connection is switched off")
+        if connection.upstream.is_resting:
+            return Unreachable("the platform did not answer a moment ago")
         left_s = None if message.valid_until is None else (message.valid_until - at).total_seconds()
         try:
             types = {} if message.content is None else message.content.types
@@ -293,9 +308,20 @@ class RcsCarrier:
     async def _hand_over(self, rows: Iterable[Row], verdicts: dict[str, Verdict]) -> None:
         """Hand one user's messages over, one after the other."""
         for row in rows:
-            verdicts[row["message_sid"]] = await self._ask(row)
+            sid = row["message_sid"]
 
-    async def _ask(self, row: Row) -> Verdict:
+            def sent(sid: str = sid) -> None:
+                verdicts[sid] = Verdict("unknown", reason="the platform is slow")
+
+            try:
+                verdicts[sid] = await self._ask(row, sent)
+            except asyncio.CancelledError:
+                connection = self.connection(row["connection_sid"])
+                if connection is not None:
+                    connection.upstream.rest()
+                raise
+
+    async def _ask(self, row: Row, sent: Callable[[], None] = unheard) -> Verdict:
         """Ask the platform to send one message; a second time asks the same."""
         if row["request"] is None:
             # It was answered for before.
@@ -311,7 +337,8 @@ class RcsCarrier:
                 shown = await self.features(connection, agent_id, phone, row["message_sid"])
                 if shown is not None and not needed <= shown:
                     return Verdict("refused", NOT_REACHED, "the handset does not show cards")
-            answer = await connection.upstream.ask(rbm.create_message(agent_id, phone, row["message_sid"], request))
+            created = rbm.create_message(agent_id, phone, row["message_sid"], request)
+            answer = await connection.upstream.ask(created, sent)
         except NotAsked as error:
             # What was asked before may be there all the same.
             return Verdict("unknown" if row["state"] == "following" else "later", reason=str(error))
@@ -359,7 +386,9 @@ class RcsCarrier:
                 fates[sid], outcomes[sid] = "refused", Refused(verdict.code, verdict.reason, NAME)
             elif verdict.fate == "unknown":
                 fates[sid], outcomes[sid] = "following", Unknown(verdict.reason, is_followed=True)
-                jobs.append(_job(FOLLOW_TASK, each.account_sid, sid, at + _FOLLOW_PAUSE))
+                # What was said to one user first is asked for first.
+                key = f"rcs {each.agent_id} {each.phone}"
+                jobs.append(_job(FOLLOW_TASK, each.account_sid, sid, at + _FOLLOW_PAUSE, key))
             else:
                 outcomes[sid] = Unreachable(verdict.reason)
         async with self._database.transaction() as tx:
@@ -472,8 +501,8 @@ def _overdue_job(account_sid: str, sid: str, expires_at: datetime | None) -> lis
     return [_job(OVERDUE_TASK, account_sid, sid, expires_at + timedelta(seconds=REVOKE_GRACE_S))]
 
 
-def _job(task: str, account_sid: str, sid: str, due_at: datetime) -> NewJob:
-    return NewJob(task, {"sid": sid}, account_sid=account_sid, due_at=due_at)
+def _job(task: str, account_sid: str, sid: str, due_at: datetime, order_key: str | None = None) -> NewJob:
+    return NewJob(task, {"sid": sid}, account_sid=account_sid, due_at=due_at, order_key=order_key)
 
 
 def _key(job: Job) -> tuple[str, str]:

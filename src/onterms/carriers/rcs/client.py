@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import aiohttp
 import msgspec
@@ -18,6 +18,8 @@ _ANSWER_BYTES_MAX: Final = 1024 * 1024
 # Ours: a token is not used in its last seconds, when a request may take longer than it lives.
 _TOKEN_MARGIN_S: Final = 60.0
 _TOKEN_LIFE_S: Final = 3600.0
+# Ours: how long nobody waits for a platform that did not answer in time.
+_REST_S: Final = 5.0
 
 
 class NotAsked(Exception):
@@ -28,8 +30,15 @@ class NoAnswer(Exception):
     """The platform may have got the request and did not answer; the text says why."""
 
 
-# Carries one request; paths are the platform's own, and it raises NotAsked or NoAnswer.
-Transport = Callable[[rbm.Request], Awaitable[rbm.Answer]]
+class Transport(Protocol):
+    """Carries requests; paths are the platform's own."""
+
+    async def __call__(self, request: rbm.Request, sent: Callable[[], None]) -> rbm.Answer:
+        """Send one request and read its answer; `sent` is called as soon as the platform may have it.
+
+        Raises: NotAsked, NoAnswer.
+        """
+        ...
 
 
 class HttpTransport:
@@ -41,18 +50,28 @@ class HttpTransport:
         self._concurrent_max = concurrent_max
         self._session: aiohttp.ClientSession | None = None
 
-    async def __call__(self, request: rbm.Request) -> rbm.Answer:
+    async def __call__(self, request: rbm.Request, sent: Callable[[], None]) -> rbm.Answer:
         """Send one request and read its answer.
 
         Raises: NotAsked, NoAnswer.
         """
         if self._session is None:
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_note_sent)
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
                 connector=aiohttp.TCPConnector(limit=self._concurrent_max),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[trace],
                 trust_env=False,
             )
+        is_out = False
+
+        def note() -> None:
+            nonlocal is_out
+            is_out = True
+            sent()
+
         url = request.url if "://" in request.url else self._base_url + request.url
         try:
             async with self._session.request(
@@ -60,6 +79,7 @@ class HttpTransport:
                 URL(url, encoded=True),
                 data=request.body or None,
                 headers=request.headers,
+                trace_request_ctx=note,
                 # A token must never be shown to whatever another address answers.
                 allow_redirects=False,
             ) as response:
@@ -69,16 +89,24 @@ class HttpTransport:
                     if len(body) > _ANSWER_BYTES_MAX:
                         raise NoAnswer("the answer is too long")
                 return rbm.Answer(response.status, bytes(body))
-        except aiohttp.ClientConnectorError as error:
-            raise NotAsked(type(error).__name__) from None
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise NoAnswer(type(error).__name__) from None
+            # What never left this machine is nowhere else.
+            kind = NoAnswer if is_out else NotAsked
+            raise kind(type(error).__name__) from None
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _note_sent(session: Any, context: Any, params: Any) -> None:
+    context.trace_request_ctx()
+
+
+def unheard() -> None:
+    """Nobody asks whether this request left."""
 
 
 class _Token(msgspec.Struct):
@@ -98,22 +126,35 @@ class Upstream:
         self._clock = clock
         self._token = ""
         self._good_until = 0.0
-        self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[str] | None = None
+        self._rests_until = 0.0
 
-    async def ask(self, request: rbm.Request) -> rbm.Answer:
+    @property
+    def is_resting(self) -> bool:
+        """Whether the platform did not answer a moment ago, so that nobody waits for it just now."""
+        return self._clock.monotonic() < self._rests_until
+
+    def rest(self) -> None:
+        """Leave the platform alone for a moment."""
+        self._rests_until = self._clock.monotonic() + _REST_S
+
+    async def ask(self, request: rbm.Request, sent: Callable[[], None] = unheard) -> rbm.Answer:
         """Send one request with a token; with a new one where the platform does not know the first any more.
 
         Raises: NotAsked also where no token is to be had; NoAnswer.
         """
         token = await self._current()
-        answer = await self._transport(_with_token(request, token))
+        answer = await self._transport(_with_token(request, token), sent)
         if answer.status != 401:
             return answer
         self._forget(token)
-        return await self._transport(_with_token(request, await self._current()))
+        return await self._transport(_with_token(request, await self._current()), sent)
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
         if isinstance(self._transport, HttpTransport):
             await self._transport.close()
 
@@ -122,19 +163,24 @@ class Upstream:
             self._token = ""
 
     async def _current(self) -> str:
-        # One at a time: who comes meanwhile uses the token that the first one gets.
-        async with self._lock:
-            if not self._token or self._clock.monotonic() >= self._good_until:
-                self._token, life_s = await self._fetch()
-                self._good_until = self._clock.monotonic() + max(life_s - _TOKEN_MARGIN_S, 0.0)
+        if self._token and self._clock.monotonic() < self._good_until:
             return self._token
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._renew())
+        # One for all who wait, and who waits no longer does not end it for the others.
+        return await asyncio.shield(self._fetching)
+
+    async def _renew(self) -> str:
+        self._token, life_s = await self._fetch()
+        self._good_until = self._clock.monotonic() + max(life_s - _TOKEN_MARGIN_S, 0.0)
+        return self._token
 
     async def _fetch(self) -> tuple[str, float]:
         # Signing with RSA takes a millisecond, seldom.
         account = self._account()
         assertion = account.assertion(int(self._clock.now().timestamp()))
         try:
-            answer = await self._transport(rbm.token_request(account.token_url, assertion))
+            answer = await self._transport(rbm.token_request(account.token_url, assertion), unheard)
         except NoAnswer as error:
             # The request that needs the token was not sent.
             raise NotAsked(f"no token: {error}") from None
