@@ -240,6 +240,11 @@ class TestFallingBack:
         client.incoming_phone_numbers(other.sid).delete()
         with refused(21664):
             client.messages.create(from_=fresh_account.number, to=user.number, body="Hi", fallback_from="+14155550100")
+        with refused(21606):
+            # Nobody's, or somebody else's.
+            client.messages.create(
+                messaging_service_sid=service.sid, to=user.number, body="Hi", fallback_from="+14155550100"
+            )
         plain = client.messaging.v1.services.create(friendly_name="Plain")
         with refused(21667):
             client.messages.create(

@@ -18,6 +18,7 @@ from onterms.products.messaging.model import pool as model
 from onterms.products.messaging.service import channels, pool, send
 from onterms.products.messaging.service.links import Shortener
 from onterms.products.messaging.store import pools
+from onterms.products.numbers import OwnedNumber
 
 # Twilio docs, error 35114.
 LEAD_MIN = timedelta(minutes=15)
@@ -55,6 +56,8 @@ class Found:
     domains: Mapping[str, Row] = field(default_factory=dict)
     # Whether any carrier gets files to a recipient.
     carries_files: Callable[[str], bool] = lambda _: True
+    # Numbers that messages shall fall back to, by (account_sid, number), if they are the account's.
+    fallbacks: Mapping[tuple[str, str], OwnedNumber] = field(default_factory=dict)
     # Senders of channels by (account_sid, From as it was given).
     channels: Mapping[tuple[str, str], Row] = field(default_factory=dict)
 
@@ -72,6 +75,9 @@ async def look_up(tx: Tx, senders: send.Senders, asked: Sequence[tuple[str, Mapp
     named = [(account, params["ContentSid"]) for account, params in asked if params.get("ContentSid")]
     if named:
         found.templates = {(each.account_sid, each.sid): each for each in await content.templates(tx, named)}
+    wanted = [(account, _fallback_of(params)) for account, params in asked if params.get("FallbackFrom")]
+    if wanted:
+        found.fallbacks = await senders(tx, wanted)
     sources = [
         (account, source) for account, params in asked if channels.is_on_channel(source := params.get("From", ""))
     ]
@@ -135,11 +141,19 @@ def _check_fallback(params: Mapping[str, Any], is_rich: bool) -> None:
         raise Refusal("FallbackFrom needs a Messaging Service with an RCS sender", code=21667)
 
 
+def _fallback_of(params: Mapping[str, Any]) -> str:
+    wanted = send.address_text(params.get("FallbackFrom") or "")
+    return wanted if not wanted or e164.is_alpha_sender(wanted) else e164.normalise(wanted) or wanted
+
+
 def _rich(draft: send.Draft, params: Mapping[str, Any], found: Found) -> send.Draft:
     """Give a message what it shows by RCS, and what it says by SMS where it falls back."""
-    wanted = send.address_text(params.get("FallbackFrom") or "")
-    if wanted and not e164.is_alpha_sender(wanted):
-        wanted = e164.normalise(wanted) or wanted
+    wanted = _fallback_of(params)
+    if wanted and (draft.account_sid, wanted) not in found.fallbacks:
+        service = found.pools[draft.account_sid, params["MessagingServiceSid"]]
+        # Twilio docs, error 21664: a number, short code or alphanumeric sender of the same account.
+        if wanted not in {sender.sender for sender in service.of("")}:
+            raise errors.SenderNotOurs(f"The 'FallbackFrom' sender {wanted[:64]} is not one of this account.")
     draft = msgspec.structs.replace(draft, fallback_from=wanted)
     template = _template(draft, params, found)
     if template is None:
