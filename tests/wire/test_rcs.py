@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 import requests
+from twilio.rest import Client
 from twilio.rest.messaging.v2.channels_sender import ChannelsSenderList
 from twilio.twiml.messaging_response import MessagingResponse
 
@@ -93,6 +94,13 @@ CONTENT = {"twilio/card": CARD, "twilio/text": {"body": "Your order is ready, {{
 
 
 class TestDirect:
+    def test_fresh_sandbox_has_an_agent_to_send_from(self, server):
+        user = Handset(server)
+        first = Client(server.account_sid, server.auth_token)
+        sent = first.messages.create(from_="rcs:onterms", to=f"rcs:{user.number}", body="Hello")
+        assert user.texts() == ["Hello"]
+        assert first.messages(sent.sid).fetch().status == "delivered"
+
     def test_text_is_delivered_then_read_and_called_back(self, server, client, agent, webhook):
         assert agent.status == "ONLINE"
         user = Handset(server)

@@ -1,20 +1,23 @@
 """RCS joined to the house: the carrier, its webhook, and in a sandbox the platform on the other side."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from onterms.carriers.rcs import RcsApi, RcsCarrier, RcsWebhook, Sandbox, webhook_routes
 from onterms.carriers.rcs_simulator import RcsSimulator, RcsSimulatorApi
 from onterms.core.clock import Clock
-from onterms.core.db import Database
+from onterms.core.db import Database, Tx
 from onterms.core.errors import Refusal
 from onterms.core.vault import Vault
 from onterms.engines.api import OwnRoute
 from onterms.engines.jobs import Worker
 from onterms.ports.media import MediaFetcher
 from onterms.ports.message_carrier import MessageSink
+from onterms.products import messaging
 from onterms.protocols import rbm
 
 SANDBOX = "sandbox"
+FIRST_SENDER = "rcs:onterms"
 
 
 class Rcs:
@@ -45,6 +48,11 @@ class Rcs:
             sandbox = Sandbox(ask, platform.account, token)
         self.carrier = RcsCarrier(database, clock, vault, sink, sandbox=sandbox)
         self.webhook = RcsWebhook(database, clock, self.carrier, sink, media)
+
+    async def ensure(self, tx: Tx, account_sid: str, at: datetime) -> None:
+        """Give a sandbox's first account an agent, so that there is one to send from."""
+        if self._platform is not None:
+            await messaging.ensure_sender(tx, account_sid, FIRST_SENDER, {}, at)
 
     def register(self, worker: Worker) -> None:
         """Serve the jobs; before the worker runs."""

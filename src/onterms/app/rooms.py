@@ -283,6 +283,8 @@ class House:
         )
         rcs = Rcs(database, self.clock, vault, sink, fetcher, is_sandbox=settings.sandbox)
         await rcs.carrier.start()
+        async with database.transaction() as tx:
+            await rcs.ensure(tx, self.credentials.account_sid, self.clock.now())
         self._stack.push_async_callback(rcs.carrier.close)
         channels: dict[str, ChannelCarrier] = {whatsapp.channel: whatsapp, "rcs": rcs.carrier}
         self.networks = SimulatedNetworks(database, self.clock, vault, simulator, fetcher)
