@@ -17,7 +17,7 @@ DAY_S = 86_400
 LONG = "x" * 1530
 # What is about no business of an install: the simulations themselves, leases that follow real time, and what the
 # server counts of these tests' own requests.
-NOT_COMPARED = ("simulations", "job_workers", "service_minutes", "endpoint_uses")
+NOT_COMPARED = ("simulations", "job_workers", "smpp_nodes", "service_minutes", "endpoint_uses")
 
 
 class Operator:
