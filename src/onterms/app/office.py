@@ -141,6 +141,7 @@ class Office:
         )
         self.names: DomainNames = SandboxNames()
         self.compliance = messaging.Compliance(database, messaging.DeactivationBook())
+        self.queues = messaging.SenderQueues(database, is_sandbox=outside.is_sandbox)
         data = privacy.Privacy(mailed)
         self._privacy = privacy.Api(data, lambda: self._clock.monotonic())
         self.exit = ExitRooms(

@@ -108,7 +108,7 @@ def bindings_of(
         *content.bindings(),
         *Registering(office).bindings(),
         *messaging.Api(
-            senders, links, messaging.Till(office.conduct.gate, office.compliance), carries_files
+            senders, links, messaging.Till(office.conduct.gate, office.compliance, office.queues), carries_files
         ).bindings(),
         *messaging.OptOutApi(office.compliance).bindings(links),
         *messaging.DomainApi(vault, office.names).bindings(),
@@ -135,6 +135,7 @@ def own_routes_of(
         *rehearsal.Api(database, rehearsals).routes(),
         *messaging.OptOutApi(office.compliance).routes(),
         *messaging.media_routes(),
+        *messaging.QueueApi(office.queues).routes(),
         *Registering(office).routes(),
         *messaging.insight_routes(),
         *SmppApi(vault).routes(),
@@ -228,6 +229,8 @@ class House:
             office.names = SystemNames(settings.public_url or f"http://{settings.host}")
         await office.compliance.start()
         self._stack.push_async_callback(office.compliance.close)
+        await office.queues.start()
+        self._stack.push_async_callback(office.queues.close)
         await office.leases.start()
         self._stack.push_async_callback(office.leases.stop)
         self._background(office.leases.run())
@@ -251,7 +254,7 @@ class House:
         self._background(owned.follow(database))
         links = SignedMediaLinks(vault, self.clock, settings.public_url or f"http://{settings.host}:{settings.port}")
 
-        till = messaging.Till(office.conduct.gate, office.compliance)
+        till = messaging.Till(office.conduct.gate, office.compliance, office.queues)
         guard = messaging.Guard(office.conduct.media_gate)
 
         async def sent(tx: Tx, start: datetime, end: datetime) -> Sequence[suspension.Spell]:
@@ -296,6 +299,7 @@ class House:
         callbacks = FaultyCallbacks(webhooks, simulator.faults, self.clock)
         networks = SimulatedHomes() if settings.sandbox else None
         registrations = messaging.Registrations(self.clock, networks, is_enforced=settings.sender_registration)
+        office.queues.by_registration(registrations)
         follower = registrations.follower(database)
         await follower.start()
         self._stack.push_async_callback(follower.close)
@@ -479,7 +483,9 @@ class House:
             authenticator,
             witness,
             messaging.Desk(
-                senders, messaging.Till(self.office.conduct.gate, self.office.compliance), accounts.statuses
+                senders,
+                messaging.Till(self.office.conduct.gate, self.office.compliance, self.office.queues),
+                accounts.statuses,
             ),
             messaging.SmppBook(settings.node),
         )

@@ -41,7 +41,7 @@ CONTENT = (
 # Settings and credentials, without which an account that is still open could not work.
 OF_CLOSED = (
     *("message_opt_outs", "message_blocked_countries", "usage_triggers", "applications", "incoming_numbers"),
-    *("messaging_number_words", "messaging_compliance", "messaging_insight_marks"),
+    *("messaging_number_words", "messaging_compliance", "messaging_sender_rates", "messaging_insight_marks"),
     *("messaging_insights", "messaging_sender_insights"),
     *("whatsapp_numbers", "whatsapp_templates", "channel_senders"),
     *("messaging_service_senders", "messaging_services", "messaging_domains", "content_approvals", "content_templates"),

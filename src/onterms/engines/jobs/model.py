@@ -14,7 +14,8 @@ class NewJob(msgspec.Struct, frozen=True):
     Shapes: payload is what JSON can carry. Jobs of one order_key run one at a time in the order they were enqueued,
     whatever their task; it is for short sequences (the callbacks of one message), for each claim looks through those
     that wait their turn: 8 us each, measured. Jobs of one rate_key share the token bucket set by `set_rate`, begin in
-    order and take `cost` tokens each; it is for long queues.
+    order and take `cost` tokens each; it is for long queues. With `has_place`, `due_at` is a place there that
+    was taken already.
     """
 
     task: str
@@ -24,6 +25,7 @@ class NewJob(msgspec.Struct, frozen=True):
     order_key: str | None = None
     rate_key: str | None = None
     cost: int = 1
+    has_place: bool = False
 
 
 class Job(msgspec.Struct, frozen=True):

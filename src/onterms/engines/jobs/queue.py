@@ -1,4 +1,4 @@
-"""What may be done with jobs from outside a worker: enqueue, cancel, replay, look, set a rate."""
+"""What may be done with jobs from outside a worker: enqueue, cancel, replay, look."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -55,12 +55,16 @@ def detach(database: Database, worker: LocalWorker) -> None:
 
 
 _ENQUEUE = """
-INSERT INTO jobs (task, account_sid, payload, order_key, rate_key, cost, due_at, created_at, leased_by, state, attempt)
+INSERT INTO jobs (task, account_sid, payload, order_key, rate_key, cost, due_at, created_at, leased_by, state, attempt,
+                  slot_at)
 SELECT task, account_sid, payload::jsonb, order_key, rate_key, cost, due_at, $8, leased_by,
        CASE WHEN leased_by IS NULL THEN 'ready' ELSE 'leased' END,
-       CASE WHEN leased_by IS NULL THEN 0 ELSE 1 END
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::timestamptz[], $9::bigint[])
-     WITH ORDINALITY AS job(task, account_sid, payload, order_key, rate_key, cost, due_at, leased_by, place)
+       CASE WHEN leased_by IS NULL THEN 0 ELSE 1 END,
+       CASE WHEN has_place THEN due_at END
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::timestamptz[], $9::bigint[],
+            $10::boolean[])
+     WITH ORDINALITY
+     AS job(task, account_sid, payload, order_key, rate_key, cost, due_at, leased_by, has_place, place)
 ORDER BY place
 RETURNING id
 """
@@ -131,6 +135,7 @@ def enqueuing(tx: Tx, jobs: Sequence[NewJob], at: datetime) -> Statement[list[in
             due,
             at,
             leases,
+            [job.has_place for job in jobs],
         ],
         finish,
         notify=[(CHANNEL, task) for task in _abroad(workers, waiting)],
@@ -283,48 +288,6 @@ async def depth(tx: Tx, at: datetime) -> list[Depth]:
         at,
     )
     return [Depth(**dict(row)) for row in rows]
-
-
-async def set_rate(tx: Tx, key: str, per_s: float, burst: int) -> None:
-    """Set the token bucket of a rate key: `per_s` tokens a second, `burst` at once.
-
-    Jobs that wait for a place under the old rate are placed anew under the new one, in their order.
-    """
-    changed = await tx.fetchval(
-        """
-        INSERT INTO rate_buckets AS bucket (key, per_s, burst) VALUES ($1, $2::float8::numeric, $3)
-        ON CONFLICT (key) DO UPDATE SET per_s = excluded.per_s, burst = excluded.burst
-            WHERE (bucket.per_s, bucket.burst) <> (excluded.per_s, excluded.burst)
-        RETURNING true
-        """,
-        key,
-        float(per_s),
-        burst,
-    )
-    if not changed:
-        return
-    rows = await tx.fetch(
-        """
-        WITH waiting AS (
-            SELECT id, cost, slot_at FROM jobs WHERE rate_key = $1 AND slot_at IS NOT NULL AND state = 'ready'
-            FOR UPDATE
-        ), first AS (
-            SELECT slot_at, cost FROM waiting ORDER BY slot_at, id LIMIT 1
-        ), bucket AS (
-            -- The theoretical arrival time at which the first job's place stays where it is.
-            UPDATE rate_buckets
-            SET next_at = first.slot_at + make_interval(secs => (greatest($3 - first.cost, 0) / $2::float8)::float8)
-            FROM first WHERE key = $1
-        )
-        UPDATE jobs SET due_at = first.slot_at, slot_at = NULL FROM first
-        WHERE jobs.id = ANY(ARRAY(SELECT id FROM waiting))
-        RETURNING jobs.task, jobs.due_at
-        """,
-        key,
-        float(per_s),
-        burst,
-    )
-    await announce(tx, {row["task"]: row["due_at"] for row in rows})
 
 
 def job_of(row: Row | dict[str, Any]) -> Job:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from onterms.core.db import Row, Statement, Tx
 from onterms.engines.jobs.model import Job, LeaseLost
+from onterms.engines.jobs.places import place_anew
 from onterms.engines.jobs.queue import announce, announce_successors, job_of
 
 # Claims of jobs with an order or rate key take turns under this lock ("jobs" in ASCII).
@@ -15,6 +16,9 @@ _KEYED_CLAIMS = 0x6A6F6273
 
 # A job that was held by so many workers when they died is taken to be what killed them.
 LOST_MAX = 20
+
+# Ours: who comes so late to a place in a queue, after an outage, does not go with all the others who are late.
+LATE = timedelta(seconds=10)
 
 # A job behind another of its order key cannot run, whatever its own due time.
 IN_TURN = """
@@ -149,6 +153,9 @@ async def claim(tx: Tx, lease_id: int, task: str, at: datetime, limit: int) -> C
     rows.sort(key=lambda row: (row["due_at"], row["id"]))
     rated = [row for row in rows if row["rate_key"] is not None and row["slot_at"] is None]
     postponed = await _take_places(tx, rated, at) if rated else set()
+    late = [row for row in rows if row["slot_at"] is not None and row["slot_at"] < at - LATE]
+    if late:
+        postponed |= await _come_late(tx, late, at)
     next_due = await tx.fetchval(
         # Not min(): with lagging statistics that is planned as a walk over all delayed jobs.
         """
@@ -208,6 +215,26 @@ async def _take_places(tx: Tx, rows: Sequence[Row], at: datetime) -> set[int]:
             list(places.values()),
         )
     return set(places)
+
+
+async def _come_late(tx: Tx, rows: Sequence[Row], at: datetime) -> set[int]:
+    """Put jobs back whose places went by unused, with all behind them, so that the rate holds from now on."""
+    ids = [row["id"] for row in rows]
+    # Their places still say in which order they stand.
+    await tx.execute(
+        "UPDATE jobs SET state = 'ready', leased_by = NULL, attempt = attempt - 1 WHERE id = ANY($1::bigint[])", ids
+    )
+    keys = sorted({row["rate_key"] for row in rows})
+    buckets = await tx.fetch("SELECT key FROM rate_buckets WHERE key = ANY($1::text[]) ORDER BY key FOR UPDATE", keys)
+    for bucket in buckets:
+        await place_anew(tx, bucket["key"], begins_at=at)
+    known = {bucket["key"] for bucket in buckets}
+    unbound = [row["id"] for row in rows if row["rate_key"] not in known]
+    if unbound:
+        # Nobody limits them any more.
+        await tx.execute("UPDATE jobs SET slot_at = NULL, rate_key = NULL WHERE id = ANY($1::bigint[])", unbound)
+        await announce(tx, {rows[0]["task"]: None})
+    return set(ids)
 
 
 async def has_due(tx: Tx, tasks: Sequence[str], at: datetime) -> bool:

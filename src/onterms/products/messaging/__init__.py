@@ -5,6 +5,7 @@ from onterms.products.messaging.api.domains import DomainApi
 from onterms.products.messaging.api.insights import insight_routes
 from onterms.products.messaging.api.keeping import media_routes
 from onterms.products.messaging.api.opt_out import OptOutApi
+from onterms.products.messaging.api.queues import QueueApi
 from onterms.products.messaging.api.services import link_routes
 from onterms.products.messaging.api.smpp import SmppApi
 from onterms.products.messaging.model import moves_of
@@ -19,6 +20,7 @@ from onterms.products.messaging.service.inspecting import Guard
 from onterms.products.messaging.service.keeping import Keeping, keeping_of
 from onterms.products.messaging.service.money import Till, note_costs, still_due
 from onterms.products.messaging.service.pool import has_service, long_codes_in
+from onterms.products.messaging.service.queues import SenderQueues
 from onterms.products.messaging.service.receive import Lines
 from onterms.products.messaging.service.registration import Registrations
 from onterms.products.messaging.service.send import Senders
@@ -46,7 +48,9 @@ __all__ = [
     "Lines",
     "MediaLinks",
     "OptOutApi",
+    "QueueApi",
     "Registrations",
+    "SenderQueues",
     "Senders",
     "Sink",
     "SmppApi",

@@ -21,6 +21,7 @@ from onterms.products import monitor
 from onterms.products.messaging import store
 from onterms.products.messaging.model import Change, Message
 from onterms.products.messaging.model.media import bytes_max, objection
+from onterms.products.messaging.model.queues import Waiting
 from onterms.products.messaging.service import (
     channel_fields,
     channels,
@@ -43,6 +44,7 @@ from onterms.products.messaging.service import (
 )
 from onterms.products.messaging.service.calling import Caller, log_attempts
 from onterms.products.messaging.service.history import MediaLinks
+from onterms.products.messaging.service.queues import GIVEN_UP
 from onterms.products.messaging.store import pools
 
 _log = logging.getLogger("onterms.messaging")
@@ -121,7 +123,7 @@ class Sink:
 
     async def put_back(self, tx: Tx, messages: Sequence[tuple[str, str]]) -> None:
         """Put messages that a carrier followed into their queue again."""
-        await returning.put_back(tx, messages, self._clock.now())
+        await returning.put_back(tx, messages, self._clock.now(), self._till.queues)
 
     async def standing_changed(self, tx: Tx, account_sid: str, sid: str, standing: Standing) -> None:
         """Record that a network changed its mind about a channel's sender."""
@@ -160,6 +162,8 @@ class Tasks:
         self._at_networks.register(worker)
         worker.register(fallbacks.FALL_BACK, self.fall_back, batch_max=1, concurrency=4)
         worker.register(smpp.PARTS, self.smpp_submit_parts, batch_max=50)
+        if self._with.till.queues is not None:
+            self._with.till.queues.register(worker)
 
     async def choose_sender(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
         """Give the messages of Messaging Services their senders, in their time."""
@@ -239,6 +243,10 @@ class Tasks:
             ]
             failed = {change.sid for change in failures}
             going = [message for message in messages if message["sid"] not in failed]
+            given_up = await self._given_up(tx, batch, going)
+            failures += [Change(*key, "failed", error_code=GIVEN_UP) for key in given_up]
+            failed |= {sid for _, sid in given_up}
+            going = [message for message in going if message["sid"] not in failed]
             barred = await self._with.registrations.barred(tx, going, now)
             failures += [Change(*key, "undelivered", error_code=code) for key, code in barred.items()]
             await deliver.record_changes(tx, failures, now)
@@ -261,6 +269,18 @@ class Tasks:
         outbound.sort(key=lambda message: message.sid[2:])
         return outbound
 
+    async def _given_up(self, tx: Tx, batch: list[jobs.Job], going: Sequence[Message]) -> list[tuple[str, str]]:
+        """Return those that waited in their senders' queues while the numbers were given back."""
+        waited = {key for job in batch if job.rate_key is not None for key in _keys(job)}
+        held = [each for each in going if waited and (each["account_sid"], each["sid"]) in waited]
+        held = [each for each in held if each["sender"].startswith("+") or e164.is_short_code(each["sender"])]
+        if not held:
+            return []
+        owned = await self._with.senders(tx, list({(each["account_sid"], each["sender"]) for each in held}))
+        return [
+            (each["account_sid"], each["sid"]) for each in held if (each["account_sid"], each["sender"]) not in owned
+        ]
+
     async def _submit(
         self, run: jobs.Run, batch: list[jobs.Job], outbound: list[OutboundMessage], submitted: asyncio.Event
     ) -> None:
@@ -268,14 +288,15 @@ class Tasks:
         outcomes = await carrier.submit(outbound)
         submitted.set()
         changes: list[Change] = []
-        again: dict[str, str] = {}
+        again: dict[str, tuple[str, int]] = {}
         for message, outcome in zip(outbound, outcomes, strict=True):
             if isinstance(outcome, Unknown) and outcome.is_followed:
                 # It stays in sending: the carrier's receipt ends it, and there is nothing left to do here.
                 continue
             change = deliver.change_of(message, outcome, carrier.name)
             if change is None:
-                again[message.sid] = getattr(outcome, "reason", "")
+                segments = 1 if message.media_urls else message.segments
+                again[message.sid] = (getattr(outcome, "reason", ""), segments)
             else:
                 changes.append(change)
         async with run.transaction() as tx:
@@ -285,11 +306,17 @@ class Tasks:
             later = self._later(batch, again, changes, now) if again else []
             others = [jobs.enqueuing(tx, later, now)] if later else []
             await deliver.record_changes(tx, changes, now, *others, run.completing(tx, batch))
+            for key in sorted({job.rate_key for job in later if job.rate_key is not None}):
+                # Who keeps a place at the head of its queue is waited for.
+                await jobs.place_anew(tx, key, begins_at=now + UNREACHABLE_PAUSE)
 
     def _later(
-        self, batch: list[jobs.Job], again: Mapping[str, str], changes: list[Change], now: datetime
+        self, batch: list[jobs.Job], again: Mapping[str, tuple[str, int]], changes: list[Change], now: datetime
     ) -> list[jobs.NewJob]:
-        """Put messages that no carrier could be reached for back into the queue, or fail those that waited too long."""
+        """Put messages that no carrier could be reached for back into the queue, or fail those that waited too long.
+
+        Shapes: `again` has the carrier's reason and the segments of each, by SID.
+        """
         later: list[jobs.NewJob] = []
         for job in batch:
             keys = [key for key in _keys(job) if key[1] in again]
@@ -301,8 +328,13 @@ class Tasks:
                 continue
             changes += [Change(*key, "queued") for key in keys]
             sids = [sid for _, sid in keys]
-            payload = {"sids": sids, "since": since.isoformat(), "reason": again[sids[0]]}
-            later.append(jobs.NewJob(send.DISPATCH, payload, job.account_sid, due_at=now + UNREACHABLE_PAUSE))
+            payload = {"sids": sids, "since": since.isoformat(), "reason": again[sids[0]][0]}
+            if job.rate_key is None:
+                later.append(jobs.NewJob(send.DISPATCH, payload, job.account_sid, due_at=now + UNREACHABLE_PAUSE))
+            else:
+                cost = sum(again[sid][1] for sid in sids)
+                place = (send.DISPATCH, payload, job.account_sid, job.due_at, None, job.rate_key, cost)
+                later.append(jobs.NewJob(*place, has_place=True))
         return later
 
     async def _media_links(self, tx: Tx, message: Message) -> tuple[str, ...]:
@@ -344,7 +376,13 @@ class Tasks:
                 else:
                     rows = [(new_sid("ME", now), file.content_type, file.data) for file in files]
                     await store.insert_media(tx, *key, rows, now)
-                    await jobs.enqueue(tx, [jobs.NewJob(send.DISPATCH, {"sids": [key[1]]}, account_sid=key[0])], now)
+                    waiting = Waiting(*key, message["sender"], 1)
+                    queues = self._with.till.queues
+                    if queues is not None:
+                        steps = await queues.jobs_of(tx, [waiting], now, {})
+                    else:
+                        steps = [jobs.NewJob(send.DISPATCH, {"sids": [key[1]]}, account_sid=key[0])]
+                    await jobs.enqueue(tx, steps, now)
                 await run.complete(tx, [job])
 
     async def _look_through(self, files: Sequence[Fetched]) -> tuple[str, bytes]:

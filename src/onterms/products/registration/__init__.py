@@ -1,7 +1,14 @@
 """Registration: brands, campaigns and toll-free numbers made known to registries, and what senders may do by it."""
 
 from onterms.products.registration.api import Api
-from onterms.products.registration.model.rates import CAPPED_NETWORK, INTERNATIONAL, LONG_CODE, SHORT_CODE, Rate
+from onterms.products.registration.model.rates import (
+    CAPPED_NETWORK,
+    INTERNATIONAL,
+    LONG_CODE,
+    SHORT_CODE,
+    TOLLFREE,
+    Rate,
+)
 from onterms.products.registration.service.brands import bundle_decided, used_by
 from onterms.products.registration.service.campaigns import Pools, number_added, numbers_removed, service_deleted
 from onterms.products.registration.service.fees import Fees
@@ -19,6 +26,7 @@ __all__ = [
     "INTERNATIONAL",
     "LONG_CODE",
     "SHORT_CODE",
+    "TOLLFREE",
     "Api",
     "Fees",
     "Pools",

@@ -3,7 +3,8 @@
 Theory of operation. Every sender of the pool gets a rank for one recipient, or none where it cannot serve: first come
 short codes of the country, then alpha senders where it takes them, then numbers: of the recipient's country, of the US,
 any other. Only senders of the best rank are looked at further: the one that wrote to this recipient before, else those
-of the recipient's area code, else all of them; among several the one that sent least.
+of the recipient's area code, else all of them; among several the one whose queue is shortest, and of these the one that
+sent least.
 """
 
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ class PoolSender:
     can_mms: bool = False
     # Of a short code: where else than in its country it is known.
     reaches: frozenset[str] = frozenset()
+    # How long its queue lasts, where it has a rate.
+    waits_s: float = 0.0
 
 
 def rank(sender: PoolSender, country: str, *, has_media: bool) -> int | None:
@@ -95,4 +98,4 @@ def choose(
         # +1 and the three digits of the area code.
         near = [sender for sender in group if sender.sender[:5] == recipient[:5]]
         group = near or group
-    return min(group, key=lambda sender: (sender.used, sender.sid))
+    return min(group, key=lambda sender: (sender.waits_s, sender.used, sender.sid))

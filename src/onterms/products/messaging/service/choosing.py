@@ -11,8 +11,10 @@ from onterms.engines import jobs, log
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import Change, NewMessage
 from onterms.products.messaging.model import pool as model
+from onterms.products.messaging.model.queues import DEPTH, Queue, Waiting
 from onterms.products.messaging.service import money, pool, send
 from onterms.products.messaging.service.deliver import callback_job, callback_of, record_changes
+from onterms.products.messaging.service.queues import OVERFLOW
 from onterms.products.messaging.store import fallbacks, pools
 
 CHOOSE_SENDER = send.CHOOSE_SENDER
@@ -37,7 +39,11 @@ async def choose(tx: Tx, senders: send.Senders, till: money.Till, credentials: M
     found = await pool.pools_of(
         tx, senders, [(row["account_sid"], row["messaging_service_sid"]) for row in ready.values()]
     )
-    chosen = await _choices(tx, ready, found, failures)
+    waits: dict[Key, tuple[float, Queue]] = {}
+    if till.queues is not None:
+        pairs = {(account, each.sender) for (account, _), service in found.items() for each in service.senders}
+        waits = await till.queues.waits(tx, list(pairs), at)
+    chosen = await _choices(tx, ready, found, failures, waits)
     await record_changes(tx, [Change(*key, "failed", error_code=code) for key, code in failures.items()], at)
     if not chosen:
         return
@@ -47,15 +53,27 @@ async def choose(tx: Tx, senders: send.Senders, till: money.Till, credentials: M
     queued = await pools.assign(tx, {key: sender for key, (sender, _) in chosen.items()}, at)
     if delays:
         await pools.extend_validity(tx, {key: until - at for key, until in delays.items()})
+    due = {sid: until for (_, sid), until in delays.items()}
     steps = [
         jobs.NewJob(
-            send.FETCH_MEDIA if row["media_urls"] else send.DISPATCH,
-            {"sids": [row["sid"]]},
-            account_sid=row["account_sid"],
-            due_at=delays.get((row["account_sid"], row["sid"])),
+            send.FETCH_MEDIA, {"sids": [row["sid"]]}, account_sid=row["account_sid"], due_at=due.get(row["sid"])
         )
         for row in queued
+        if row["media_urls"]
     ]
+    # First in, first out: SIDs grow with time.
+    joining = [
+        Waiting(row["account_sid"], row["sid"], row["sender"], row["num_segments"])
+        for row in sorted(queued, key=lambda row: row["sid"][2:])
+        if not row["media_urls"]
+    ]
+    if till.queues is not None:
+        steps += await till.queues.jobs_of(tx, joining, at, due)
+    else:
+        steps += [
+            jobs.NewJob(send.DISPATCH, {"sids": [each.sid]}, account_sid=each.account_sid, due_at=due.get(each.sid))
+            for each in joining
+        ]
     # Twilio docs, status callbacks: the first status is not called back, and queued is not the first of these.
     steps += [
         callback_job(row["account_sid"], [callback_of(row, "queued")]) for row in queued if row["status_callback"]
@@ -127,9 +145,16 @@ def _as_new(row: Row, credential_sid: str, at: datetime) -> NewMessage:
 
 
 async def _choices(
-    tx: Tx, messages: Mapping[Key, Row], found: Mapping[Key, pool.Pool], failures: dict[Key, int]
+    tx: Tx,
+    messages: Mapping[Key, Row],
+    found: Mapping[Key, pool.Pool],
+    failures: dict[Key, int],
+    waits: dict[Key, tuple[float, Queue]],
 ) -> dict[Key, tuple[str, str]]:
-    """Choose (sender, its SID) for messages; whom nobody can serve is noted in `failures`."""
+    """Choose (sender, its SID) for messages; whom nobody can serve is noted in `failures`.
+
+    Shapes: `waits` has the seconds that senders' queues last, by (account_sid, sender), and grows with what is chosen.
+    """
     peers = {key: (row["account_sid"], row["messaging_service_sid"], row["recipient"]) for key, row in messages.items()}
     # One by one in the order they came, so that what the first one uses counts for the next.
     sticking = await pools.sticky_senders(tx, list(peers.values()))
@@ -142,7 +167,10 @@ async def _choices(
             failures[key] = errors.UnknownMessagingService.code
             continue
         settings, peer = service.settings, peers[key]
-        now = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in service.of(row["recipient"])]
+        now = [
+            _as_now(sender, used[key[0], peer[1], sender.sid], waits.get((key[0], sender.sender)))
+            for sender in service.of(row["recipient"])
+        ]
         country = e164.country_of(row["recipient"]) or ""
         rich = () if row["sender"] or ":" in row["recipient"] else service.rich
         if rich:
@@ -164,6 +192,15 @@ async def _choices(
         sender = model.choose(
             fit, row["recipient"], country, sticky=sticky, matches_area_code=settings["area_code_geomatch"]
         )
+        wait = waits.get((key[0], sender.sender))
+        if wait is not None:
+            lasts_s, queue = wait
+            lasts_s += row["num_segments"] / queue.per_s
+            if wait[0] and lasts_s > DEPTH.total_seconds():
+                failures[key] = OVERFLOW
+                continue
+            shared = [pair for pair, (_, other) in waits.items() if other.key == queue.key]
+            waits.update(dict.fromkeys(shared, (lasts_s, queue)))
         chosen[key] = (sender.sender, sender.sid)
         used[key[0], peer[1], sender.sid] += row["num_segments"]
         # Twilio docs, Messaging Services: conversations do not stick on RCS.
@@ -176,7 +213,7 @@ async def _choices(
     return chosen
 
 
-def _with_use(sender: model.PoolSender, more: int) -> model.PoolSender:
-    if not more:
+def _as_now(sender: model.PoolSender, more: int, wait: tuple[float, Queue] | None) -> model.PoolSender:
+    if not more and wait is None:
         return sender
-    return replace(sender, used=sender.used + more)
+    return replace(sender, used=sender.used + more, waits_s=0.0 if wait is None else wait[0])

@@ -9,6 +9,7 @@ from onterms.products.messaging import store
 from onterms.products.messaging.model import Change
 from onterms.products.messaging.service import money
 from onterms.products.messaging.service.deliver import ACCOUNT_SUSPENDED, record_changes
+from onterms.products.messaging.service.queues import drop_queues
 
 # What the carrier took costs, whatever its receipt will say.
 _TAKEN: dict[str, Outcome] = {"sent": "charge", "read": "charge"}
@@ -20,6 +21,7 @@ async def refuse_waiting(tx: Tx, account_sids: Sequence[str], at: datetime) -> i
         Change(row["account_sid"], row["sid"], "failed", error_code=ACCOUNT_SUSPENDED)
         for row in await store.waiting_of(tx, account_sids)
     ]
+    await drop_queues(tx, account_sids)
     return len(await record_changes(tx, changes, at))
 
 

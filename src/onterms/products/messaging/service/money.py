@@ -11,6 +11,7 @@ from onterms.engines import jobs
 from onterms.products.messaging import store
 from onterms.products.messaging.model import NewMessage
 from onterms.products.messaging.service.compliance import Compliance
+from onterms.products.messaging.service.queues import SenderQueues
 
 SETTLE = "messaging.settle"
 # A message that was never sent costs nothing; what the carrier took does, whatever became of it then.
@@ -26,10 +27,11 @@ OUTCOMES: dict[str, Outcome] = {
 class Till:
     """What stands between a message and its sending, for every door that messages come in by."""
 
-    def __init__(self, gate: Gate, compliance: Compliance | None = None) -> None:
+    def __init__(self, gate: Gate, compliance: Compliance | None = None, queues: SenderQueues | None = None) -> None:
         self.meter = gate.meter
         self._gate = gate
         self._compliance = compliance
+        self.queues = queues
 
     async def admit(self, tx: Tx, messages: Sequence[NewMessage]) -> Passed:
         """Hold funds for the messages that conduct and standing let pass; return the refused and the waiting by SID."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from onterms.core import e164
-from onterms.core.db import AtOnce, Tx
+from onterms.core.db import AtOnce, Statement, Tx
 from onterms.core.errors import Refusal
 from onterms.core.ids import new_sid
 from onterms.engines import jobs, log
@@ -19,13 +19,16 @@ from onterms.products import numbers
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import NewMessage, Status
 from onterms.products.messaging.model.links import LINK_LIFE, ShortLink
+from onterms.products.messaging.model.queues import Waiting
 from onterms.products.messaging.model.web import is_web_url
 from onterms.products.messaging.service import channels, money
+from onterms.products.messaging.service.queues import DISPATCH as _DISPATCH
+from onterms.products.messaging.service.queues import SenderQueues
 from onterms.products.messaging.store import fallbacks, pools
 from onterms.products.numbers import OwnedNumber
 from onterms.protocols import gsm
 
-DISPATCH = "messaging.dispatch"
+DISPATCH = _DISPATCH
 FETCH_MEDIA = "messaging.fetch_media"
 CHOOSE_SENDER = "messaging.choose_sender"
 
@@ -209,6 +212,10 @@ async def admit(
     await _break_loops(tx, composed, refused)
     if extras:
         await _bound_schedule(tx, composed, refused)
+    if till.queues is not None:
+        # Whoever waits for something first joins the queue then.
+        joining = [each for each in composed if each.status == "queued" and each.sid not in refused]
+        refused.update(await till.queues.overflowing(tx, joining, composed[0].at))
     # What is refused for another reason needs no funds, and what is scheduled needs them in its time.
     wanted = [message for message in composed if message.sid not in refused and message.status != "scheduled"]
     passed = await till.admit(tx, wanted)
@@ -221,7 +228,7 @@ async def admit(
     kept = [message for message in composed if message.sid not in refused]
     if passed.waiting:
         kept = [_valid_from(message, passed.waiting.get(message.sid)) for message in kept]
-    await enqueue(tx, kept, waiting)
+    await enqueue(tx, kept, waiting, till.queues)
     if extras:
         await _store_extras(tx, kept, extras)
     return refused
@@ -345,7 +352,12 @@ def _is_reached(short_code: OwnedNumber, recipient: str) -> bool:
     return (e164.country_of(recipient) or "") in numbers.short_code_reach(short_code.country)
 
 
-async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, datetime] | None = None) -> None:
+async def enqueue(
+    tx: Tx,
+    messages: Sequence[NewMessage],
+    waiting: Mapping[str, datetime] | None = None,
+    queues: SenderQueues | None = None,
+) -> None:
     """Store messages with their jobs and events: one commit for whoever asks.
 
     Shapes: `waiting` says until when some have to wait, by SID.
@@ -355,9 +367,20 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
         return
     at = messages[0].at
     steps: list[jobs.NewJob] = []
+    joined: AbstractSet[str] = frozenset()
+    taking: list[Statement[Any]] = []
+    if queues is not None:
+        ready = [
+            Waiting(m.account_sid, m.sid, m.sender, m.num_segments)
+            for m in messages
+            if m.status == "queued" and not m.media_urls
+        ]
+        joined, steps, taking = await queues.steps(tx, ready, at, due)
     # What waits for nothing goes as one job for each account.
     at_once: dict[tuple[str, str], list[str]] = {}
     for m in messages:
+        if m.sid in joined:
+            continue
         # Files are fetched before the message takes its place at the carrier.
         step = CHOOSE_SENDER if m.status != "queued" else FETCH_MEDIA if m.media_urls else DISPATCH
         due_at = due.get(m.sid)
@@ -379,7 +402,8 @@ async def enqueue(tx: Tx, messages: Sequence[NewMessage], waiting: Mapping[str, 
             for m in messages
         ]
     )
-    await tx.together(store.inserting(messages), jobs.enqueuing(tx, steps, at), log.appending(tx, accepted, at))
+    enqueuing = jobs.enqueuing(tx, steps, at)
+    await tx.together(store.inserting(messages), enqueuing, log.appending(tx, accepted, at), *taking)
 
 
 def address_text(text: str) -> str:
