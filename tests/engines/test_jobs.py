@@ -21,8 +21,11 @@ from onterms.engines.jobs import (
     dead_letters,
     depth,
     enqueue,
+    lock_buckets,
+    next_places,
     replay,
     set_rate,
+    taking,
 )
 
 # Polling and lease renewal never come in time to help, so what a test sees was caused by what it did.
@@ -795,3 +798,102 @@ class TestOutage:
             await worker.settle()
         await elsewhere.close()
         assert done.numbers == [1]
+
+
+class TestTurns:
+    async def test_a_flood_of_one_account_holds_up_nobody_else(self, crew: _Crew) -> None:
+        begun: list[str | None] = []
+
+        async def handle(run: Run, batch: list[Job]) -> None:
+            begun.extend(job.account_sid for job in batch)
+
+        flood = [NewJob("flooded", {"things": [n]}, account_sid="A") for n in range(2000)]
+        others = [NewJob("flooded", {"things": [n]}, account_sid=sid) for n, sid in enumerate(("B", "C", "D"))]
+        await crew.enqueue(*flood)
+        await crew.enqueue(*others)
+        await crew.start({"flooded": handle}, batch_max=50, items="things", in_turns=True)
+        assert len(begun) == 2003
+        # The first claim goes by time, the second in turns.
+        assert max(begun.index(sid) for sid in ("B", "C", "D")) < 105
+
+    async def test_more_accounts_than_one_claim_visits_all_have_their_turn(
+        self, crew: _Crew, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("onterms.engines.jobs.store.TURNS_MAX", 3)
+        begun: list[str | None] = []
+
+        async def handle(run: Run, batch: list[Job]) -> None:
+            begun.extend(job.account_sid for job in batch)
+
+        await crew.enqueue(*[NewJob("flooded", {"things": [n]}, account_sid="A0") for n in range(500)])
+        later = datetime.fromisoformat("2131-01-01T00:00:00Z")
+        await crew.enqueue(*[NewJob("flooded", {"things": [1]}, account_sid=f"A{n}", due_at=later) for n in range(9)])
+        await crew.enqueue(NewJob("flooded", {"things": [1]}, account_sid="A9"))
+        await crew.start({"flooded": handle}, batch_max=10, items="things", in_turns=True)
+        assert len(begun) == 501
+        assert begun.index("A9") < 100
+
+    async def test_what_is_in_memory_takes_turns_too(self, crew: _Crew) -> None:
+        begun: list[str | None] = []
+        first = asyncio.Event()
+
+        async def handle(run: Run, batch: list[Job]) -> None:
+            await first.wait()
+            begun.extend(job.account_sid for job in batch)
+
+        worker = await crew.start({"flooded": handle}, batch_max=20, items="things", in_turns=True)
+        for account_sid, count in (("A", 39), ("B", 1)):
+            await crew.enqueue(*[NewJob("flooded", {"things": [n]}, account_sid=account_sid) for n in range(count)])
+        first.set()
+        await worker.settle()
+        assert begun.index("B") <= 21
+        assert len(begun) == 40
+
+
+class TestTakenPlaces:
+    async def test_places_taken_with_the_insert_are_kept_in_order(self, crew: _Crew) -> None:
+        ran: list[int] = []
+
+        async def handle(run: Run, batch: list[Job]) -> None:
+            ran.extend(job.payload["n"] for job in batch)
+
+        worker = await crew.start({"placed": handle})
+        now = crew.clock.now()
+        async with crew.database.transaction() as tx:
+            bucket = (await lock_buckets(tx, {"k": 2.0}, now))["k"]
+            new = [NewJob("placed", {"n": n}, rate_key="k", due_at=bucket.take(1), has_place=True) for n in range(4)]
+            await enqueue(tx, new, now)
+            await tx.together(taking([bucket]))
+        assert [(job.due_at - now).total_seconds() for job in new] == [0, 0.5, 1, 1.5]
+        await worker.settle()
+        assert ran == [0]
+        await crew.advance(worker, 1)
+        assert ran == [0, 1, 2]
+
+    async def test_who_comes_late_does_not_go_with_all_others_at_once(self, crew: _Crew) -> None:
+        ran: list[int] = []
+
+        async def handle(run: Run, batch: list[Job]) -> None:
+            ran.extend(job.payload["n"] for job in batch)
+
+        now = crew.clock.now()
+        async with crew.database.transaction() as tx:
+            bucket = (await lock_buckets(tx, {"k": 1.0}, now))["k"]
+            new = [NewJob("placed", {"n": n}, rate_key="k", due_at=bucket.take(1), has_place=True) for n in range(100)]
+            await enqueue(tx, new, now)
+            await tx.together(taking([bucket]))
+        # Nobody worked for a minute.
+        crew.clock.hold(now + timedelta(seconds=60))
+        worker = await crew.start({"placed": handle})
+        await worker.settle()
+        assert ran == [0]
+        await crew.advance(worker, 5)
+        assert ran == [0, 1, 2, 3, 4, 5]
+        async with crew.database.transaction() as tx:
+            assert await next_places(tx, ["k"]) == {"k": now + timedelta(seconds=160)}
+        # A restart changes nothing.
+        await crew.kill(worker)
+        worker = await crew.start({"placed": handle})
+        assert len(ran) == 6
+        await crew.advance(worker, 1)
+        assert ran == [0, 1, 2, 3, 4, 5, 6]

@@ -223,6 +223,25 @@ def test_a_closed_account_leaves_no_queue(still: Any, operator: _Operator, rated
     assert ends == [("delivered", None), ("failed", 30002), ("failed", 30002)]
 
 
+def test_what_no_carrier_took_goes_at_the_rate_when_it_is_back(still: Any, rated: Callable[..., Any]) -> None:
+    account, handset, other = rated(1), still.make_handset(), still.make_handset()
+    client = account.client()
+    handset.behaves(outcome="unreachable")
+    for number in range(4):
+        client.messages.create(to=handset.number, from_=account.number, body=f"n{number}")
+    client.messages.create(to=other.number, from_=account.number, body="elsewhere")
+    still.advance(seconds=30)
+    assert (handset.bodies(), other.bodies()) == ([], ["elsewhere"])
+    handset.behaves(outcome="delivered")
+    counts = [len(handset.bodies())]
+    for _ in range(12):
+        still.advance(seconds=1, milliseconds=1)
+        counts.append(len(handset.bodies()))
+    assert counts[-1] == 4
+    # In two seconds and a little, three at the most.
+    assert max(after - before for before, after in zip(counts, counts[2:], strict=False)) <= 3
+
+
 def test_a_number_of_no_sense_is_no_rate(still: Any, operator: _Operator) -> None:
     headers = {"Authorization": f"Bearer {still.operator_key}"}
     for body in (

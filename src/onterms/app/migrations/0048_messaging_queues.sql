@@ -21,3 +21,6 @@ CREATE UNIQUE INDEX messaging_sender_rates_of ON messaging_sender_rates (account
 
 -- All queues of one account, or of one kind.
 CREATE INDEX rate_buckets_by_key ON rate_buckets (key COLLATE "C");
+
+-- Claims in turns step from account to account.
+CREATE INDEX jobs_of_accounts ON jobs (task, account_sid, due_at, id) WHERE state = 'ready';

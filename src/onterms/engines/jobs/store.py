@@ -30,6 +30,40 @@ IN_TURN = """
 """
 
 
+# How many accounts have their turn in one claim.
+TURNS_MAX = 200
+
+_FIRST_DUE = f"""
+    SELECT id FROM jobs AS job
+    WHERE task = $1 AND state = 'ready' AND due_at <= $2
+      AND ($5 OR (order_key IS NULL AND rate_key IS NULL)) AND {IN_TURN}
+    ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+"""
+# The recursion steps from account to account by the index, whatever lies between. Everybody's first job goes before
+# anybody's second.
+_IN_TURNS = f"""
+    WITH RECURSIVE visited (sid, place) AS (
+        (SELECT account_sid, 1 FROM jobs
+         WHERE task = $1 AND state = 'ready' AND account_sid > $6 ORDER BY account_sid LIMIT 1)
+        UNION ALL
+        SELECT (SELECT account_sid FROM jobs
+                WHERE task = $1 AND state = 'ready' AND account_sid > visited.sid ORDER BY account_sid LIMIT 1),
+               place + 1
+        FROM visited WHERE visited.sid IS NOT NULL AND place < $7
+    ), shares AS MATERIALIZED (
+        SELECT due.id, due.due_at, row_number() OVER (PARTITION BY visited.sid ORDER BY due.due_at, due.id) AS turn
+        FROM visited, LATERAL (
+            SELECT id, due_at FROM jobs AS job
+            WHERE task = $1 AND account_sid = visited.sid AND state = 'ready' AND due_at <= $2
+              AND ($5 OR (order_key IS NULL AND rate_key IS NULL)) AND {IN_TURN}
+            ORDER BY due_at, id LIMIT $3) AS due
+    ), chosen AS MATERIALIZED (
+        SELECT id FROM shares ORDER BY turn, due_at, id LIMIT $3
+    )
+    SELECT id FROM jobs WHERE id = ANY(ARRAY(SELECT id FROM chosen)) AND state = 'ready' FOR UPDATE SKIP LOCKED
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What a claim found.
@@ -118,8 +152,13 @@ async def remove_worker(tx: Tx, lease_id: int) -> None:
     await tx.execute("DELETE FROM job_workers WHERE id = $1", lease_id)
 
 
-async def claim(tx: Tx, lease_id: int, task: str, at: datetime, limit: int) -> Claimed:
-    """Lease jobs that are due, in turn and within their rate."""
+async def claim(
+    tx: Tx, lease_id: int, task: str, at: datetime, limit: int, *, turns_after: str | None = None
+) -> Claimed:
+    """Lease jobs that are due, in turn and within their rate.
+
+    Shapes: with `turns_after` accounts take turns, those first that come after that SID; each has its share.
+    """
     # One at a time: under two snapshots taken side by side, two workers could each find a different job of one order
     # key to be the first, or take places in a token bucket out of order. The lock comes before the claiming statement
     # because each statement has its own snapshot.
@@ -137,11 +176,7 @@ async def claim(tx: Tx, lease_id: int, task: str, at: datetime, limit: int) -> C
     rows = await tx.fetch(
         f"""
         UPDATE jobs SET state = 'leased', leased_by = $4, attempt = attempt + 1
-        WHERE id = ANY(ARRAY(
-            SELECT id FROM jobs AS job
-            WHERE task = $1 AND state = 'ready' AND due_at <= $2
-              AND ($5 OR (order_key IS NULL AND rate_key IS NULL)) AND {IN_TURN}
-            ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED))
+        WHERE id = ANY(ARRAY({_FIRST_DUE if turns_after is None else _IN_TURNS}))
         RETURNING id, task, payload, account_sid, order_key, rate_key, cost, due_at, attempt, created_at, slot_at
         """,
         task,
@@ -149,12 +184,14 @@ async def claim(tx: Tx, lease_id: int, task: str, at: datetime, limit: int) -> C
         limit,
         lease_id,
         keyed,
+        *(() if turns_after is None else (turns_after, TURNS_MAX)),
     )
     rows.sort(key=lambda row: (row["due_at"], row["id"]))
     rated = [row for row in rows if row["rate_key"] is not None and row["slot_at"] is None]
     postponed = await _take_places(tx, rated, at) if rated else set()
-    late = [row for row in rows if row["slot_at"] is not None and row["slot_at"] < at - LATE]
-    if late:
+    late_keys = {row["rate_key"] for row in rows if row["slot_at"] is not None and row["slot_at"] < at - LATE}
+    if late_keys:
+        late = [row for row in rows if row["slot_at"] is not None and row["rate_key"] in late_keys]
         postponed |= await _come_late(tx, late, at)
     next_due = await tx.fetchval(
         # Not min(): with lagging statistics that is planned as a walk over all delayed jobs.
@@ -235,6 +272,27 @@ async def _come_late(tx: Tx, rows: Sequence[Row], at: datetime) -> set[int]:
         await tx.execute("UPDATE jobs SET slot_at = NULL, rate_key = NULL WHERE id = ANY($1::bigint[])", unbound)
         await announce(tx, {rows[0]["task"]: None})
     return set(ids)
+
+
+async def next_turn(tx: Tx, task: str, after: str) -> str:
+    """Return the account after which the turns of the claim after this one begin, "" to begin anew."""
+    found: str | None = await tx.fetchval(
+        """
+        WITH RECURSIVE visited (sid, place) AS (
+            (SELECT account_sid, 1 FROM jobs
+             WHERE task = $1 AND state = 'ready' AND account_sid > $2 ORDER BY account_sid LIMIT 1)
+            UNION ALL
+            SELECT (SELECT account_sid FROM jobs
+                    WHERE task = $1 AND state = 'ready' AND account_sid > visited.sid ORDER BY account_sid LIMIT 1),
+                   place + 1
+            FROM visited WHERE visited.sid IS NOT NULL AND place < $3
+        ) SELECT sid FROM visited WHERE place = $3
+        """,
+        task,
+        after,
+        TURNS_MAX,
+    )
+    return found or ""
 
 
 async def has_due(tx: Tx, tasks: Sequence[str], at: datetime) -> bool:

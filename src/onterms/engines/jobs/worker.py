@@ -22,6 +22,9 @@ Claim: one lane a task. A lane claims a batch when it was told to look: by an en
 another one, at the next due time it knows of, when the clock was changed, and every `poll_s` in case all of these
 failed.
 
+Turns: where a lane has them and more is due than a claim takes, every other claim goes from account to account, and so
+do the batches taken from memory; so a flood of one account is waited for by nobody else.
+
 Order: a job waits while another of its order key has a smaller id or is leased. Rate: a claimed job takes its place in
 the token bucket of its rate key; when that lies ahead it is put back with the place as its due time, once.
 
@@ -46,7 +49,7 @@ import contextlib
 import logging
 import random
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -178,6 +181,12 @@ class _Lane:
     items: str | None = None
     # Whether jobs begin in the order in which they were enqueued, as far as one worker has them.
     in_order: bool = False
+    # Whether accounts take turns while more is due than goes at once.
+    in_turns: bool = False
+    # More is due than a claim takes; after which account the next claim's turns begin, None when it goes by time.
+    is_backed_up: bool = False
+    turns_after: str = ""
+    claims_by_time: bool = True
     expected: "WeakSet[_Expected]" = field(default_factory=WeakSet)
     queue: deque[Job] = field(default_factory=deque)
     running: int = 0
@@ -209,12 +218,25 @@ class _Lane:
         """Take the next batch out of the queue: as many things as a batch may have, and at least one job."""
         if self.items is None:
             return [self.queue.popleft() for _ in range(min(self.batch_max, len(self.queue)))]
+        if self.in_turns and len(self.queue) > 1:
+            self._take_turns()
         batch: list[Job] = []
         left = self.batch_max
         while self.queue and (not batch or len(self.queue[0].payload.get(self.items, ())) <= left):
             batch.append(self.queue.popleft())
             left -= len(batch[-1].payload.get(self.items, ()))
         return batch
+
+    def _take_turns(self) -> None:
+        """Put everybody's first job before anybody's second, as far as the next batch may reach."""
+        counts: Counter[str | None] = Counter()
+        turns = []
+        for job in self.queue:
+            turns.append(counts[job.account_sid])
+            counts[job.account_sid] += 1
+        if len(counts) > 1:
+            # The sort keeps what it finds equal in its order.
+            self.queue = deque(job for _, job in sorted(zip(turns, self.queue, strict=True), key=lambda each: each[0]))
 
     def halves(self, job: Job) -> list[dict[str, Any]]:
         """Return the payloads of two jobs that stand for what this one does, or nothing where it is for one thing."""
@@ -263,17 +285,19 @@ class Worker:
         backoff: Backoff | None = None,
         items: str | None = None,
         in_order: bool = False,
+        in_turns: bool = False,
     ) -> None:
         """Serve a task with a handler; before `run`.
 
         Shapes: `items` names the list in a job's payload of what it stands for. Then `batch_max` counts these, and a
         job that fails is halved until what fails stands alone. With `in_order` a job handed over in memory does not
-        overtake those in the table.
+        overtake those in the table. With `in_turns`, accounts take turns while more is due than goes at once, so
+        that one account's flood holds up nobody else.
         """
         assert task not in self._lanes, f"task {task} has a handler already"
         assert not self._started.is_set(), "tasks are registered before the worker runs"
         self._lanes[task] = _Lane(
-            task, handler, batch_max, concurrency, attempts_max, backoff or Backoff(), items, in_order
+            task, handler, batch_max, concurrency, attempts_max, backoff or Backoff(), items, in_order, in_turns
         )
 
     # ---- what enqueue sees (queue.LocalWorker)
@@ -459,15 +483,24 @@ class Worker:
         lease_id = self._lease_id
         try:
             async with self.database.transaction() as tx:
-                claimed = await store.claim(tx, lease_id, lane.task, self.clock.now(), lane.batch_max)
+                # Claims by time and in turns go by turns themselves: there may be many accounts with nothing due yet.
+                lane.claims_by_time = not (lane.is_backed_up and lane.claims_by_time)
+                after = None if lane.claims_by_time else lane.turns_after
+                claimed = await store.claim(
+                    tx, lease_id, lane.task, self.clock.now(), lane.batch_max, turns_after=after
+                )
+                if after is not None:
+                    lane.turns_after = await store.next_turn(tx, lane.task, after)
         except BaseException:
             lane.look = True
             raise
         finally:
             lane.is_claiming = False
             self._moved.set()
-        if claimed.is_full:
+        if claimed.is_full or after is not None:
             lane.look = True
+        if after is None:
+            lane.is_backed_up = lane.in_turns and claimed.is_full
         if claimed.next_due is not None:
             self.wake(lane.task, claimed.next_due)
         if lease_id != self._lease_id:

@@ -149,7 +149,7 @@ class Tasks:
 
     def register(self, worker: jobs.Worker) -> None:
         """Join the handlers to a worker."""
-        worker.register(send.DISPATCH, self.dispatch, batch_max=300, concurrency=2, items="sids")
+        worker.register(send.DISPATCH, self.dispatch, batch_max=300, concurrency=2, items="sids", in_turns=True)
         worker.register(send.CHOOSE_SENDER, self.choose_sender, batch_max=200, concurrency=1, items="sids")
         worker.register(links.LINK_CLICKED, self.link_clicked, batch_max=1, concurrency=32)
         worker.register(send.FETCH_MEDIA, self.fetch_media, batch_max=1, concurrency=16, items="sids")
@@ -306,9 +306,6 @@ class Tasks:
             later = self._later(batch, again, changes, now) if again else []
             others = [jobs.enqueuing(tx, later, now)] if later else []
             await deliver.record_changes(tx, changes, now, *others, run.completing(tx, batch))
-            for key in sorted({job.rate_key for job in later if job.rate_key is not None}):
-                # Who keeps a place at the head of its queue is waited for.
-                await jobs.place_anew(tx, key, begins_at=now + UNREACHABLE_PAUSE)
 
     def _later(
         self, batch: list[jobs.Job], again: Mapping[str, tuple[str, int]], changes: list[Change], now: datetime
@@ -329,12 +326,10 @@ class Tasks:
             changes += [Change(*key, "queued") for key in keys]
             sids = [sid for _, sid in keys]
             payload = {"sids": sids, "since": since.isoformat(), "reason": again[sids[0]][0]}
-            if job.rate_key is None:
-                later.append(jobs.NewJob(send.DISPATCH, payload, job.account_sid, due_at=now + UNREACHABLE_PAUSE))
-            else:
-                cost = sum(again[sid][1] for sid in sids)
-                place = (send.DISPATCH, payload, job.account_sid, job.due_at, None, job.rate_key, cost)
-                later.append(jobs.NewJob(*place, has_place=True))
+            # In its sender's queue it stands at the end then, for others of it may go another way.
+            cost = sum(again[sid][1] for sid in sids)
+            place = (send.DISPATCH, payload, job.account_sid, now + UNREACHABLE_PAUSE, None, job.rate_key)
+            later.append(jobs.NewJob(*place, cost=cost))
         return later
 
     async def _media_links(self, tx: Tx, message: Message) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ accepted: each one's job is due when its place comes, so what waits in long queu
 messages. At fast rates one job stands for what goes within a second. What has to wait for another reason first takes
 its place when it is due. Senders of one campaign share one bucket.
 
-A queue is full when it holds ten hours of its rate. When a rate changes, all who wait move; when a message comes that
-no carrier could be reached for, it keeps its place and the queue stands still behind it.
+A queue is full when it holds ten hours of its rate. When a rate changes, all who wait move. A message that no carrier
+could be reached for stands at the end of its queue again: others of its sender may go by other carriers, and whatever
+comes to wait while all are away goes at the rate afterwards.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
