@@ -10,6 +10,7 @@ from onterms.core.db import Row, Tx
 CHANNEL: Final = "onterms_sender_rates"
 
 
+# tenant: every process holds the rates of all accounts, by account.
 async def every_rate(tx: Tx) -> list[Row]:
     """Return every rate that was set."""
     return await tx.fetch("SELECT account_sid, sender, sender_type, segments_per_s FROM messaging_sender_rates")
@@ -51,6 +52,7 @@ async def put(
     return row
 
 
+# tenant: rates are the operator's own, for any account.
 async def delete(tx: Tx, sid: str) -> bool:
     """Remove a rate and return whether there was one."""
     if not await tx.execute("DELETE FROM messaging_sender_rates WHERE sid = $1", sid):
