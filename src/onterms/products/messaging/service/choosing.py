@@ -175,7 +175,7 @@ async def _choices(
         rich = () if row["sender"] or ":" in row["recipient"] else service.rich
         if rich:
             # Twilio docs, RCS: where the pool has an RCS sender, that is tried first.
-            fit = [_with_use(sender, used[key[0], peer[1], sender.sid]) for sender in rich]
+            fit = [_as_now(sender, used[key[0], peer[1], sender.sid], None) for sender in rich]
         elif row["sender"]:
             fit = [sender for sender in now if sender.sender == row["sender"]]
         else:
