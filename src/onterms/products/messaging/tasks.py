@@ -35,6 +35,7 @@ from onterms.products.messaging.service import (
     money,
     networks,
     pool,
+    queues,
     receive,
     registration,
     respond,
@@ -177,7 +178,8 @@ class Tasks:
         for job in batch:
             async with run.transaction() as tx:
                 account_sid, _ = _key(job)
-                await falling_back.fall_back(tx, self._with.senders, account_sid, job.payload, self._at())
+                till = self._with.till
+                await falling_back.fall_back(tx, self._with.senders, till.queues, account_sid, job.payload, self._at())
                 await run.complete(tx, [job])
 
     async def link_clicked(self, run: jobs.Run, batch: list[jobs.Job]) -> None:
@@ -371,13 +373,7 @@ class Tasks:
                 else:
                     rows = [(new_sid("ME", now), file.content_type, file.data) for file in files]
                     await store.insert_media(tx, *key, rows, now)
-                    waiting = Waiting(*key, message["sender"], 1)
-                    queues = self._with.till.queues
-                    if queues is not None:
-                        steps = await queues.jobs_of(tx, [waiting], now, {})
-                    else:
-                        steps = [jobs.NewJob(send.DISPATCH, {"sids": [key[1]]}, account_sid=key[0])]
-                    await jobs.enqueue(tx, steps, now)
+                    await queues.join(tx, self._with.till.queues, Waiting(*key, message["sender"], 1), now)
                 await run.complete(tx, [job])
 
     async def _look_through(self, files: Sequence[Fetched]) -> tuple[str, bytes]:

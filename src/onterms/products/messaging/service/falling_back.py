@@ -5,16 +5,25 @@ from typing import Any
 
 from onterms.core import e164
 from onterms.core.db import Row, Tx
-from onterms.engines import jobs, log
+from onterms.engines import log
 from onterms.products.messaging import errors, events, store
 from onterms.products.messaging.model import Change
 from onterms.products.messaging.model import pool as model
+from onterms.products.messaging.model.queues import Waiting
 from onterms.products.messaging.service import pool, send
 from onterms.products.messaging.service.deliver import VALIDITY_EXPIRED, record_changes
+from onterms.products.messaging.service.queues import SenderQueues, join
 from onterms.products.messaging.store import fallbacks, pools
 
 
-async def fall_back(tx: Tx, senders: send.Senders, account_sid: str, payload: dict[str, Any], at: datetime) -> None:
+async def fall_back(
+    tx: Tx,
+    senders: send.Senders,
+    queues: SenderQueues | None,
+    account_sid: str,
+    payload: dict[str, Any],
+    at: datetime,
+) -> None:
     """Send a message by SMS or MMS after all, or end it as RCS said where nobody can."""
     key = (account_sid, payload["sid"])
     statuses = await store.lock_many(tx, [key])
@@ -42,7 +51,8 @@ async def fall_back(tx: Tx, senders: send.Senders, account_sid: str, payload: di
     if sender.sid:
         await pools.note_use(tx, {(account_sid, message["messaging_service_sid"], sender.sid): message["num_segments"]})
     # Its files are here already.
-    await jobs.enqueue(tx, [jobs.NewJob(send.DISPATCH, {"sids": [key[1]]}, account_sid=account_sid)], at)
+    segments = 1 if queued["num_media"] else queued["num_segments"]
+    await join(tx, queues, Waiting(*key, sender.sender, segments), at)
     said = {"status": "queued", "sender": sender.sender, "error_code": payload["code"]}
     await log.append(tx, [events.event(events.STATUS_CHANGED, account_sid, key[1], said)], at)
 

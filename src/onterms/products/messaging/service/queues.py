@@ -368,6 +368,15 @@ class SenderQueues:
         return shown
 
 
+async def join(tx: Tx, queues: SenderQueues | None, message: Waiting, at: datetime) -> None:
+    """Let a message wait for its carrier, in its sender's queue where that has a rate."""
+    if queues is not None:
+        steps = await queues.jobs_of(tx, [message], at, {})
+    else:
+        steps = [jobs.NewJob(DISPATCH, {"sids": [message.sid]}, account_sid=message.account_sid)]
+    await jobs.enqueue(tx, steps, at)
+
+
 async def drop_queues(tx: Tx, account_sids: Sequence[str]) -> None:
     """Remove the queues of accounts that are closed, with who waits there."""
     for account_sid in account_sids:
