@@ -103,7 +103,7 @@ async def house(database: Database) -> AsyncIterator[House]:
     # No handset sends, so no carrier is asked.
     nobody: Any = None
     rcs = Rcs(database, clock, vault, nobody, nobody, is_sandbox=True)
-    routes = own_routes_of(vault, authenticator, database, office, rehearsal.Changes(), nobody, None, rcs)
+    routes = own_routes_of(vault, authenticator, database, office, rehearsal.Changes(), nobody, None, rcs=rcs)
 
     async def ready() -> bool:
         return True

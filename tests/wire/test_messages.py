@@ -158,7 +158,7 @@ class TestRefusals:
 
     def test_operation_no_room_serves_is_answered_with_501(self, client, refused):
         with refused(20501, 501):
-            client.verify.v2.services.list()
+            client.verify.v2.services("VA" + "0" * 32).fetch()
 
 
 class TestList:

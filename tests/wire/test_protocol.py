@@ -24,14 +24,14 @@ FORM = "application/x-www-form-urlencoded"
 # fmt: off
 NOT_SERVED = [
     ("api", "/2010-04-01/Accounts/{sid}/Calls.json"), ("bulkexports", "/v1/Exports/Jobs/JS" + "0" * 32),
-    ("chat", "/v2/Services"), ("content", "/v1/LegacyContent"), ("conversations", "/v1/Conversations"),
+    ("chat", "/v2/Services"), ("conversations", "/v1/Conversations"),
     ("events", "/v1/Sinks"), ("flex-api", "/v1/FlexFlows"), ("frontline-api", "/v1/Users/US" + "0" * 32),
     ("insights", "/v1/Video/Rooms"), ("intelligence", "/v2/Services"), ("ip-messaging", "/v2/Services"),
-    ("lookups", "/v2/PhoneNumbers/+14155550100"), ("messaging", "/v1/Deactivations"), ("notify", "/v1/Services"),
+    ("lookups", "/v2/PhoneNumbers/+14155550100"), ("notify", "/v1/Services"),
     ("numbers", "/v2/RegulatoryCompliance/Bundles"), ("proxy", "/v1/Services"),
     ("routes", "/v2/PhoneNumbers/+14155550100"), ("serverless", "/v1/Services"),
     ("studio", "/v2/Flows"), ("supersim", "/v1/Sims"), ("sync", "/v1/Services"),
-    ("taskrouter", "/v1/Workspaces"), ("trunking", "/v1/Trunks"), ("trusthub", "/v1/CustomerProfiles"),
+    ("taskrouter", "/v1/Workspaces"), ("trunking", "/v1/Trunks"),
     ("verify", "/v2/Services"), ("video", "/v1/Rooms"), ("voice", "/v1/ByocTrunks"), ("wireless", "/v1/Sims"),
     ("marketplace", "/v1/AvailableAddOns"), ("knowledge", "/v1/Knowledge"), ("assistants", "/v1/Assistants"),
 ]

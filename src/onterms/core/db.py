@@ -71,6 +71,10 @@ class Tx:
         assert row is not None
         return [await statement.finish(values) for statement, values in zip(statements, row.values(), strict=False)]
 
+    async def last(self, *statements: "Statement[Any]") -> list[Any]:
+        """Do what `together` does, as the last that is done here."""
+        return await self.together(*statements)
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Run a part that may fail without losing the rest of the transaction."""
@@ -104,7 +108,7 @@ class Tx:
 class AtOnce(Tx):
     """A transaction of one statement, which needs no BEGIN and no COMMIT.
 
-    The caller gathers what it expects and what it does, and ends with `together`, once. Whatever else it would need
+    The caller gathers what it expects and what it does, and ends with `last`, once. Whatever else it would need
     raises NotAtOnce, and so does an expectation that does not hold; then nothing was done, and what was queued with
     `if_undone` runs.
     """
@@ -167,7 +171,11 @@ class AtOnce(Tx):
             effect()
 
     async def together(self, *statements: "Statement[Any]") -> list[Any]:
-        """Run everything, which commits it; then there is nothing more to do here.
+        """Raise NotAtOnce: more may follow."""
+        raise NotAtOnce
+
+    async def last(self, *statements: "Statement[Any]") -> list[Any]:
+        """Run everything, which commits it.
 
         Raises: NotAtOnce.
         """

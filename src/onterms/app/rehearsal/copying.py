@@ -74,7 +74,7 @@ _SEQUENCES = """
 SELECT c.relname AS name, a.attname AS column, pg_get_serial_sequence(quote_ident(c.relname), a.attname) AS sequence
 FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND NOT c.relispartition AND a.attnum > 0
-  AND pg_get_serial_sequence(quote_ident(c.relname), a.attname) IS NOT NULL
+  AND NOT a.attisdropped AND pg_get_serial_sequence(quote_ident(c.relname), a.attname) IS NOT NULL
 """
 
 

@@ -403,7 +403,7 @@ async def enqueue(
         ]
     )
     enqueuing = jobs.enqueuing(tx, steps, at)
-    await tx.together(store.inserting(messages), enqueuing, log.appending(tx, accepted, at), *taking)
+    await tx.last(store.inserting(messages), enqueuing, log.appending(tx, accepted, at), *taking)
 
 
 def address_text(text: str) -> str:
