@@ -870,6 +870,20 @@ class TestTakenPlaces:
         await crew.advance(worker, 1)
         assert ran == [0, 1, 2]
 
+    async def test_a_rate_of_many_digits_stays_the_same_rate(
+        self, crew: _Crew, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = crew.clock.now()
+        async with crew.database.transaction() as tx:
+            await lock_buckets(tx, {"k": 1 / 3}, now)
+
+        async def never(*_: Any) -> None:
+            raise AssertionError("the rate is what it was")
+
+        monkeypatch.setattr("onterms.engines.jobs.places.set_rate", never)
+        async with crew.database.transaction() as tx:
+            assert (await lock_buckets(tx, {"k": 1 / 3}, now))["k"].take(1) == now
+
     async def test_who_comes_late_does_not_go_with_all_others_at_once(self, crew: _Crew) -> None:
         ran: list[int] = []
 

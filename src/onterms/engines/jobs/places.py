@@ -9,6 +9,7 @@ Locks: a transaction locks the buckets it needs with one statement, in the order
 jobs that a claim holds at the moment are passed by.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -55,7 +56,8 @@ async def lock_buckets(tx: Tx, rates: Mapping[str, float], at: datetime) -> dict
     held: dict[str, Bucket] = {}
     for row in rows:
         key, next_at = row["key"], row["next_at"]
-        if row["per_s"] != rates[key]:
+        # The table keeps fewer digits.
+        if not math.isclose(row["per_s"], rates[key], rel_tol=1e-9):
             await set_rate(tx, key, rates[key], row["burst"], at)
             next_at = await tx.fetchval("SELECT next_at FROM rate_buckets WHERE key = $1", key)
         held[key] = Bucket(key, rates[key], row["burst"], at if next_at is None or next_at < at else next_at)
