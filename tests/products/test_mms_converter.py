@@ -15,7 +15,7 @@ FILES = ("https://files.example/one.png", "https://files.example/two.png")
 def prepared(*, carried: bool, converts: bool, can_mms: bool = True) -> send.Draft:
     settings: Any = {**pool.DEFAULTS, "mms_converter": converts, "shortens_links": False}
     sender = PoolSender("PN1", "+14155550123", "phone_number", "US", 0, can_mms=can_mms)
-    domain: Any = {"continue_on_failure": False, "disable_https": False}
+    domain: Any = {"continue_on_failure": False, "disable_https": False, "domain_name": None}
     found = prepare.Found(
         pools={(ACCOUNT, SERVICE): pool.Pool(settings, (sender,))},
         domains={ACCOUNT: domain},
