@@ -43,8 +43,6 @@ from onterms.protocols.smpp import (
 PARTS = "messaging.smpp_submit_parts"
 # Ours: the parts of a message come within a second where they come at all, and a client that retries has a minute.
 PARTS_WAIT = timedelta(minutes=5)
-# Ours: receipts and inbound messages wait so long for a session, as long as SMSCs commonly keep them.
-KEPT = timedelta(hours=72)
 # Ours: parts of one user that wait for their others. They cost nothing until they are whole or given up.
 PARTS_MAX = 5000
 # Twilio docs, "Message Scheduling": at most 35 days ahead.

@@ -100,7 +100,7 @@ class SmppBook:
 
     async def sweep(self, tx: Tx, at: datetime) -> None:
         """Give up what waited for three days."""
-        await store.sweep(tx, at - smpp.KEPT)
+        await store.sweep(tx, at)
 
     def answer_of(self, refusal: Refusal) -> Answer:
         """Say a refusal in SMPP's words."""

@@ -8,6 +8,8 @@ from onterms.core.db import Row, Statement, Tx
 
 # What a process vanished with is given to others after this; it frees its own when it starts again.
 _CLAIM = timedelta(minutes=2)
+# Ours: receipts and inbound messages wait so long for a session, as long as SMSCs commonly keep them.
+KEPT = timedelta(hours=72)
 # Statuses after which nothing more comes, as far as a receipt can say.
 ENDS = frozenset({"delivered", "undelivered", "failed", "canceled"})
 
@@ -309,7 +311,7 @@ async def claim(tx: Tx, user_key: str, node: str, limit: int, at: datetime) -> l
                UPDATE smpp_deliveries SET claimed_by = $2, claimed_until = $4
                WHERE id IN (SELECT id FROM smpp_deliveries
                             WHERE user_key = $1 AND (claimed_by IS NULL OR claimed_until < $5)
-                              AND (not_before IS NULL OR not_before <= $5)
+                              AND (not_before IS NULL OR not_before <= $5) AND made_at >= $6
                             ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
                RETURNING *)
            SELECT d.*, m.body AS text, m.sender, m.recipient FROM taken d
@@ -320,6 +322,8 @@ async def claim(tx: Tx, user_key: str, node: str, limit: int, at: datetime) -> l
         limit,
         at + _CLAIM,
         at,
+        # The sweep may be about to come.
+        at - KEPT,
     )
     return rows
 
@@ -342,9 +346,9 @@ async def release(tx: Tx, ids: Sequence[int], not_before: datetime | None) -> No
 
 
 # tenant: what is too old is so for everybody.
-async def sweep(tx: Tx, before: datetime) -> int:
+async def sweep(tx: Tx, at: datetime) -> int:
     """Give up deliveries that nobody came for."""
-    return await tx.execute("DELETE FROM smpp_deliveries WHERE made_at < $1", before)
+    return await tx.execute("DELETE FROM smpp_deliveries WHERE made_at < $1", at - KEPT)
 
 
 # ---- sessions
